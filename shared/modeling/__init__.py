@@ -1,0 +1,1 @@
+"""The method of MME-SID in torch: usable alone from a notebook, with no database and no HTTP."""
