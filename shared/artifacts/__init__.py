@@ -1,0 +1,1 @@
+"""Files that outlive processes: bundles, checkpoints and item images."""

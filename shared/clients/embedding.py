@@ -1,0 +1,23 @@
+"""Client of the embedding service."""
+
+from shared.clients.http import ServiceHttp
+from shared.contracts.embedding import EmbedRequest, EmbedResponse, Encoders
+from shared.settings import ServiceUrls
+
+
+class EmbeddingClient:
+    def __init__(self, services: ServiceUrls) -> None:
+        self._http = ServiceHttp("embedding", services.embedding, services.timeout_s)
+
+    async def embed(
+        self, request: EmbedRequest, *, timeout_s: float | None = None
+    ) -> EmbedResponse:
+        return await self._http.call(
+            "POST", "/embed", EmbedResponse, body=request, timeout_s=timeout_s
+        )
+
+    async def encoders(self) -> Encoders:
+        return await self._http.call("GET", "/encoders", Encoders)
+
+    async def close(self) -> None:
+        await self._http.close()

@@ -1,0 +1,1 @@
+"""The requests and responses of every service, public and internal."""

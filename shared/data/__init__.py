@@ -1,0 +1,1 @@
+"""Data sets: records, importers, filters, sequences and the synthetic shop. No torch here."""

@@ -1,0 +1,64 @@
+"""Bundles: which exist, and which one is live."""
+
+from typing import Any
+from uuid import UUID
+
+from sqlalchemy import func, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database.tables import BundleRow
+
+
+class BundleRepository:
+    """The bundles of one catalogue, within one transaction."""
+
+    def __init__(self, session: AsyncSession, catalog_id: str) -> None:
+        self._session = session
+        self._catalog_id = catalog_id
+
+    async def add(self, version: str, manifest: dict[str, Any], *, run_id: UUID | None) -> None:
+        """Record a published bundle that is not live yet."""
+        self._session.add(
+            BundleRow(
+                catalog_id=self._catalog_id,
+                version=version,
+                state="published",
+                run_id=run_id,
+                manifest=manifest,
+            )
+        )
+        await self._session.flush()
+
+    async def get(self, version: str) -> BundleRow | None:
+        return await self._session.get(BundleRow, (self._catalog_id, version))
+
+    async def live(self) -> BundleRow | None:
+        """The bundle that is served from, if any."""
+        statement = select(BundleRow).where(
+            BundleRow.catalog_id == self._catalog_id, BundleRow.state == "live"
+        )
+        return (await self._session.execute(statement)).scalar_one_or_none()
+
+    async def all(self) -> list[BundleRow]:
+        """Newest first."""
+        statement = (
+            select(BundleRow)
+            .where(BundleRow.catalog_id == self._catalog_id)
+            .order_by(BundleRow.created_at.desc(), BundleRow.version.desc())
+        )
+        return list((await self._session.execute(statement)).scalars())
+
+    async def make_live(self, version: str) -> None:
+        """Serve from this bundle from now on; the one before is retired."""
+        await self._session.execute(
+            update(BundleRow)
+            .where(BundleRow.catalog_id == self._catalog_id, BundleRow.state == "live")
+            .values(state="retired")
+            .execution_options(synchronize_session=False)
+        )
+        await self._session.execute(
+            update(BundleRow)
+            .where(BundleRow.catalog_id == self._catalog_id, BundleRow.version == version)
+            .values(state="live", activated_at=func.now())
+            .execution_options(synchronize_session=False)
+        )

@@ -1,0 +1,84 @@
+"""Item embeddings, one row an item, modality and encoder revision."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import select
+from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database.tables import ItemEmbeddingRow, ItemRow
+from shared.database.vectors import from_bytes, to_bytes
+from shared.modeling.modality import Modality
+
+
+@dataclass(frozen=True)
+class ItemVector:
+    """`vector` [D] of one modality, made from version `item_version` of the item."""
+
+    item_id: str
+    item_version: int
+    modality: Modality
+    revision: str
+    vector: NDArray[np.float32]
+
+
+class EmbeddingRepository:
+    """The item embeddings of one catalogue, within one transaction."""
+
+    def __init__(self, session: AsyncSession, catalog_id: str) -> None:
+        self._session = session
+        self._catalog_id = catalog_id
+
+    async def put(self, vectors: Sequence[ItemVector]) -> None:
+        """Store vectors; one made from an older version of an item never replaces a newer one."""
+        if not vectors:
+            return
+        statement = insert(ItemEmbeddingRow).values(
+            [
+                {
+                    "catalog_id": self._catalog_id,
+                    "item_id": vector.item_id,
+                    "modality": vector.modality.value,
+                    "revision": vector.revision,
+                    "item_version": vector.item_version,
+                    "vector": to_bytes(vector.vector),
+                }
+                for vector in vectors
+            ]
+        )
+        fresh = statement.excluded
+        await self._session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["catalog_id", "item_id", "modality", "revision"],
+                set_={"item_version": fresh.item_version, "vector": fresh.vector},
+                where=ItemEmbeddingRow.item_version <= fresh.item_version,
+            )
+        )
+
+    async def of_items(
+        self, item_ids: Sequence[str], revisions: Mapping[Modality, str]
+    ) -> dict[str, dict[Modality, NDArray[np.float32]]]:
+        """The vectors that belong to the items' present versions: item -> modality -> [D]."""
+        found: dict[str, dict[Modality, NDArray[np.float32]]] = {}
+        for modality, revision in revisions.items():
+            statement = (
+                select(ItemEmbeddingRow.item_id, ItemEmbeddingRow.vector)
+                .join(
+                    ItemRow,
+                    (ItemRow.catalog_id == ItemEmbeddingRow.catalog_id)
+                    & (ItemRow.item_id == ItemEmbeddingRow.item_id)
+                    & (ItemRow.version == ItemEmbeddingRow.item_version),
+                )
+                .where(
+                    ItemEmbeddingRow.catalog_id == self._catalog_id,
+                    ItemEmbeddingRow.item_id.in_(item_ids),
+                    ItemEmbeddingRow.modality == modality.value,
+                    ItemEmbeddingRow.revision == revision,
+                )
+            )
+            for item_id, data in await self._session.execute(statement):
+                found.setdefault(item_id, {})[modality] = from_bytes(data)
+        return found

@@ -1,0 +1,143 @@
+"""Training runs, and the lease that keeps one owner a run."""
+
+from datetime import timedelta
+from typing import Any
+from uuid import UUID, uuid4
+
+from sqlalchemy import func, or_, select, update
+from sqlalchemy.ext.asyncio import AsyncSession
+
+from shared.database.tables import TrainingRunRow
+
+
+class TrainingRunRepository:
+    """The training runs of all catalogues, within one transaction."""
+
+    def __init__(self, session: AsyncSession) -> None:
+        self._session = session
+
+    async def add(self, catalog_id: str, request: dict[str, Any]) -> TrainingRunRow:
+        """A queued run."""
+        row = TrainingRunRow(
+            run_id=uuid4(), catalog_id=catalog_id, state="queued", request=request, stages=[]
+        )
+        self._session.add(row)
+        await self._session.flush()
+        await self._session.refresh(row)
+        return row
+
+    async def get(self, run_id: UUID) -> TrainingRunRow | None:
+        return await self._session.get(TrainingRunRow, run_id)
+
+    async def unfinished(self, catalog_id: str) -> TrainingRunRow | None:
+        """The run of a catalogue that is queued or running, if any."""
+        statement = (
+            select(TrainingRunRow)
+            .where(
+                TrainingRunRow.catalog_id == catalog_id,
+                TrainingRunRow.state.in_(("queued", "running")),
+            )
+            .order_by(TrainingRunRow.created_at)
+            .limit(1)
+        )
+        return (await self._session.execute(statement)).scalar_one_or_none()
+
+    async def newest(self, catalog_id: str, *, limit: int) -> list[TrainingRunRow]:
+        statement = (
+            select(TrainingRunRow)
+            .where(TrainingRunRow.catalog_id == catalog_id)
+            .order_by(TrainingRunRow.created_at.desc())
+            .limit(limit)
+        )
+        return list((await self._session.execute(statement)).scalars())
+
+    async def abandoned(self) -> list[UUID]:
+        """Runs that were begun and whose owner's lease ran out: someone should take them up."""
+        statement = select(TrainingRunRow.run_id).where(
+            TrainingRunRow.state == "running", TrainingRunRow.lease_expires_at < func.now()
+        )
+        return list((await self._session.execute(statement)).scalars())
+
+    async def acquire(self, run_id: UUID, *, lease: timedelta) -> TrainingRunRow | None:
+        """Become the owner of a run that has none: its row with a new, higher lease token.
+
+        None where the run is finished, or another owner's lease still holds.
+        """
+        statement = (
+            update(TrainingRunRow)
+            .where(
+                TrainingRunRow.run_id == run_id,
+                TrainingRunRow.state.in_(("queued", "running")),
+                or_(
+                    TrainingRunRow.lease_expires_at.is_(None),
+                    TrainingRunRow.lease_expires_at < func.now(),
+                ),
+            )
+            .values(
+                state="running",
+                lease_token=TrainingRunRow.lease_token + 1,
+                lease_expires_at=func.now() + lease,
+                started_at=func.coalesce(TrainingRunRow.started_at, func.now()),
+            )
+            .returning(TrainingRunRow)
+        )
+        return (
+            await self._session.execute(statement, execution_options={"populate_existing": True})
+        ).scalar_one_or_none()
+
+    async def heartbeat(
+        self, run_id: UUID, token: int, *, lease: timedelta, stages: list[Any]
+    ) -> bool | None:
+        """Extend the lease and store the progress.
+
+        Returns whether the run should be cancelled, or None where the lease was lost: then the
+        caller must stop without writing anything more.
+        """
+        statement = (
+            update(TrainingRunRow)
+            .where(
+                TrainingRunRow.run_id == run_id,
+                TrainingRunRow.lease_token == token,
+                TrainingRunRow.state == "running",
+            )
+            .values(lease_expires_at=func.now() + lease, stages=stages)
+            .returning(TrainingRunRow.cancel_requested)
+        )
+        return (await self._session.execute(statement)).scalar_one_or_none()
+
+    async def finish(
+        self,
+        run_id: UUID,
+        token: int,
+        *,
+        state: str,
+        stages: list[Any],
+        bundle: str | None = None,
+        problem: dict[str, Any] | None = None,
+    ) -> bool:
+        """End a run; false where the lease was lost, and nothing was written."""
+        statement = (
+            update(TrainingRunRow)
+            .where(
+                TrainingRunRow.run_id == run_id,
+                TrainingRunRow.lease_token == token,
+                TrainingRunRow.state == "running",
+            )
+            .values(
+                state=state,
+                stages=stages,
+                bundle=bundle,
+                problem=problem,
+                lease_expires_at=None,
+                finished_at=func.now(),
+            )
+            .returning(TrainingRunRow.run_id)
+        )
+        return (await self._session.execute(statement)).scalar_one_or_none() is not None
+
+    async def request_cancel(self, row: TrainingRunRow) -> None:
+        """Ask the owner to stop; a run without one is cancelled at once."""
+        row.cancel_requested = True
+        if row.state == "queued":
+            row.state = "cancelled"
+        await self._session.flush()

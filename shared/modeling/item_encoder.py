@@ -1,0 +1,200 @@
+"""From an item's embeddings and semantic IDs to ONE input embedding of the LLM (Eq. 16).
+
+    E_c [64] ---- W_c, b_c --> [D] ---.
+    SID_c ------- sum of L codes [D] --|
+    E_t, SID_t -- likewise ------------|-- concatenate [2 J D] -- f_MLP --> [D]
+    E_v, SID_v -- likewise ------------'
+
+J modalities, those given: a catalogue without images has no visual part.
+"""
+
+from collections.abc import Mapping
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shared.errors import InvalidInputError
+from shared.modeling.modality import Modality
+
+ENCODING_CHUNK = 8192
+
+
+class ItemEncoder(nn.Module):
+    """Eq. 16 for the modalities given. Trained: W_j, b_j, the code embeddings and f_MLP.
+
+    E_j and the semantic IDs are buffers: no gradient reaches E_j (the paper's SG).
+    """
+
+    def __init__(
+        self,
+        embeddings: Mapping[Modality, Tensor],
+        codes: Mapping[Modality, Tensor],
+        code_embeddings: Mapping[Modality, Tensor],
+        *,
+        content_scale: float = 1.0,
+        seed: int = 0,
+    ) -> None:
+        """embeddings: E_j [I, D_j]. codes: [I, L] int64. code_embeddings: [L, S, D], D = D_LLM.
+
+        code_embeddings are those of the trained MM-RQ-VAE (Sec. 4.3), or random ones for the
+        ablation; they decide D.
+
+        Raises InvalidInputError when the modalities or shapes do not agree, or a code is unknown.
+        """
+        super().__init__()
+        _check(embeddings, codes, code_embeddings)
+        self.modalities = tuple(modality for modality in Modality if modality in embeddings)
+        self.dimension = next(iter(code_embeddings.values())).shape[2]
+        self.number_of_items = next(iter(embeddings.values())).shape[0]
+        generator = torch.Generator().manual_seed(seed)
+        scale = _target_scale(embeddings)
+        self.projections = nn.ModuleDict()
+        self.code_embeddings = nn.ParameterDict()
+        for modality in self.modalities:
+            table = embeddings[modality].detach().to(torch.get_default_dtype())
+            self.register_buffer(f"embeddings_{modality}", table.clone())
+            self.register_buffer(f"codes_{modality}", codes[modality].detach().clone())
+            wanted = scale if modality == Modality.COLLABORATIVE else scale * content_scale
+            self.projections[modality] = _isometry(table, self.dimension, wanted, generator)
+            self.code_embeddings[modality] = nn.Parameter(
+                code_embeddings[modality].detach().to(torch.get_default_dtype()).clone()
+            )
+        parts = 2 * len(self.modalities)
+        self.widen = nn.Linear(parts * self.dimension, 2 * self.dimension)
+        self.narrow = nn.Linear(2 * self.dimension, self.dimension)
+        self._start_as_sum(parts)
+
+    def forward(self, rows: Tensor) -> Tensor:
+        """Input embeddings [..., D] of catalogue items. rows: any shape, int64."""
+        return self.encode(
+            {modality: self.embeddings(modality)[rows] for modality in self.modalities},
+            {modality: self.codes(modality)[rows] for modality in self.modalities},
+        )
+
+    def encode(self, embeddings: Mapping[Modality, Tensor], codes: Mapping[Modality, Tensor]) -> Tensor:
+        """Input embeddings [..., D] of any items, new ones too.
+
+        embeddings: E_j [..., D_j], codes: [..., L] int64, both of every modality of this encoder.
+
+        Raises InvalidInputError when a modality is missing.
+        """
+        parts: list[Tensor] = []
+        for modality in self.modalities:
+            if modality not in embeddings or modality not in codes:
+                raise InvalidInputError.of(f"embeddings.{modality}", "is missing, with its codes")
+            parts.append(self.project(modality, embeddings[modality]))
+            parts.append(self.sum_of_codes(modality, codes[modality]))
+        return self.f_mlp(torch.cat(parts, dim=-1))
+
+    def table(self) -> Tensor:
+        """The input embeddings [I, D] of the whole catalogue, in chunks to bound the memory."""
+        rows = torch.arange(self.number_of_items, device=self.narrow.weight.device)
+        return torch.cat([self(chunk) for chunk in rows.split(ENCODING_CHUNK)])
+
+    def project(self, modality: Modality, embeddings: Tensor) -> Tensor:
+        """W_j s_j + b_j: [..., D_j] -> [..., D]."""
+        projected: Tensor = self.projections[modality](embeddings.to(self.narrow.weight.dtype))
+        return projected
+
+    def sum_of_codes(self, modality: Modality, codes: Tensor) -> Tensor:
+        """Sum over the levels l of E_SID^l: [..., L] -> [..., D]."""
+        table = self.code_embeddings[modality]
+        levels, size, _ = table.shape
+        offsets = torch.arange(levels, device=codes.device) * size
+        return F.embedding(codes + offsets, table.flatten(0, 1)).sum(dim=-2)
+
+    def f_mlp(self, parts: Tensor) -> Tensor:
+        """[..., 2 J D] -> [..., D]."""
+        output: Tensor = self.narrow(F.gelu(self.widen(parts)))
+        return output
+
+    def embeddings(self, modality: Modality) -> Tensor:
+        """E_j [I, D_j], frozen."""
+        return self.get_buffer(f"embeddings_{modality}")
+
+    def codes(self, modality: Modality) -> Tensor:
+        """The semantic IDs [I, L]."""
+        return self.get_buffer(f"codes_{modality}")
+
+    @torch.no_grad()
+    def _start_as_sum(self, parts: int) -> None:
+        """gelu(x) - gelu(-x) = x, so with [S; -S] and [1, -1] f_MLP starts as the sum of its parts.
+
+        S = [1 1 ... 1] adds the 2 J blocks. From there f_MLP is an ordinary two-layer MLP: a fresh
+        one would scramble what E_c and the codes know, and learn it back slowly.
+        """
+        identity = torch.eye(self.dimension)
+        summing = identity.repeat(1, parts)
+        self.widen.weight.copy_(torch.cat([summing, -summing]))
+        self.widen.bias.zero_()
+        self.narrow.weight.copy_(torch.cat([identity, -identity], dim=1))
+        self.narrow.bias.zero_()
+
+
+def random_code_embeddings(
+    like: Mapping[Modality, Tensor], *, seed: int
+) -> dict[Modality, Tensor]:
+    """Code embeddings for the ablation of Sec. 3.2: of the same scale, with nothing learned in them."""
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        modality: torch.randn(table.shape, generator=generator) * table.std()
+        for modality, table in like.items()
+    }
+
+
+def _isometry(table: Tensor, dimension: int, scale: float, generator: torch.Generator) -> nn.Linear:
+    """W_j, b_j that start as: centre E_j, keep its geometry (its first D directions), rescale.
+
+    A random rotation follows, so that the modalities do not all use the same axes of R^D.
+    """
+    mean = table.mean(dim=0)
+    centred = (table - mean).double()
+    rotation, _ = torch.linalg.qr(
+        torch.randn(dimension, dimension, generator=generator, dtype=torch.float64)
+    )
+    _, directions = torch.linalg.eigh(centred.T @ centred)
+    principal = directions.flip(1)[:, :dimension]
+    weight = rotation[:, : principal.shape[1]] @ principal.T
+    rms_norm = (centred @ principal).square().sum(dim=1).mean().sqrt().clamp(min=1e-6)
+    weight = (weight * scale / rms_norm).to(table.dtype)
+    projection = nn.Linear(table.shape[1], dimension)
+    with torch.no_grad():
+        projection.weight.copy_(weight)
+        projection.bias.copy_(-(weight @ mean))
+    return projection
+
+
+def _target_scale(embeddings: Mapping[Modality, Tensor]) -> float:
+    """The norm the projected embeddings start with: that of E_c, whose scale fits a dot product."""
+    table = embeddings.get(Modality.COLLABORATIVE)
+    if table is None:
+        return 1.0
+    return float((table - table.mean(dim=0)).square().sum(dim=1).mean().sqrt())
+
+
+def _check(
+    embeddings: Mapping[Modality, Tensor],
+    codes: Mapping[Modality, Tensor],
+    code_embeddings: Mapping[Modality, Tensor],
+) -> None:
+    if not embeddings:
+        raise InvalidInputError.of("embeddings", "name no modality")
+    if set(codes) != set(embeddings) or set(code_embeddings) != set(embeddings):
+        raise InvalidInputError.of("codes", f"must be of the modalities {sorted(embeddings)}")
+    items = {len(table) for table in embeddings.values()} | {len(rows) for rows in codes.values()}
+    if len(items) != 1:
+        raise InvalidInputError.of("embeddings", f"disagree on the number of items: {sorted(items)}")
+    dimensions = {table.shape[2] for table in code_embeddings.values()}
+    if len(dimensions) != 1:
+        raise InvalidInputError.of("code_embeddings", f"have the dimensions {sorted(dimensions)}")
+    for modality, rows in codes.items():
+        levels, size, _ = code_embeddings[modality].shape
+        if rows.shape[1] != levels:
+            raise InvalidInputError.of(
+                f"codes.{modality}", f"have {rows.shape[1]} levels, the code embeddings {levels}"
+            )
+        if rows.numel() and (int(rows.min()) < 0 or int(rows.max()) >= size):
+            raise InvalidInputError.of(f"codes.{modality}", f"go beyond the {size} codes a level")
+        if not torch.isfinite(embeddings[modality]).all():
+            raise InvalidInputError.of(f"embeddings.{modality}", "hold a value that is not finite")

@@ -1,0 +1,108 @@
+"""The losses of the paper and of its baselines; every one returns a scalar."""
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+
+def mmd2(x: Tensor, y: Tensor, bandwidth: float | Tensor | None = None) -> Tensor:
+    """Squared maximum mean discrepancy of two samples under a Gaussian kernel (Eq. 10, 12).
+
+    x: [n, D], y: [m, D]. The biased estimate, mean k(x, x') + mean k(y, y') - 2 mean k(x, y) over
+    all pairs, those of a vector with itself included: never negative, 0 for equal samples, defined
+    for a single vector. k(e, e') = exp(-||e - e'||^2 / (2 bandwidth^2)) (Sec. 5.1.4).
+    bandwidth: by default that of `mean_distance_bandwidth`.
+    """
+    pooled = torch.cat([x, y])
+    distances = _squared_distances(pooled)
+    if bandwidth is None:
+        bandwidth = _bandwidth_of(distances)
+    kernel = torch.exp(-distances / (2 * bandwidth**2))
+    n = len(x)
+    return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
+
+
+def mean_distance_bandwidth(x: Tensor, y: Tensor) -> Tensor:
+    """The sigma at which 2 sigma^2 is the mean squared distance of the pooled sample's pairs.
+
+    A scalar without gradient; 1 when all vectors are equal.
+    """
+    return _bandwidth_of(_squared_distances(torch.cat([x, y])))
+
+
+def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
+    """Contrast a[i] with its partner b[i] against the other b of the batch (Eq. 14, 15).
+
+    a, b: [n, D]; the similarity is the cosine.
+    """
+    similarity = F.normalize(a, dim=-1) @ F.normalize(b, dim=-1).T
+    partners = torch.arange(len(a), device=a.device)
+    return F.cross_entropy(similarity / temperature, partners)
+
+
+def rq_vae_loss(residuals: Tensor, code_embeddings: Tensor, alpha: float) -> Tensor:
+    """Pull codes to residuals and, weighted by alpha, residuals to codes (Eq. 5).
+
+    residuals: [n, L, D], r_0 .. r_{L-1}. code_embeddings: [n, L, D], the codes chosen for them.
+    The squared norms are summed over levels and dimensions and averaged over the n items.
+    """
+    codebook = (residuals.detach() - code_embeddings).square().sum(dim=(1, 2))
+    commitment = (residuals - code_embeddings.detach()).square().sum(dim=(1, 2))
+    return (codebook + alpha * commitment).mean()
+
+
+def full_softmax_loss(scores: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy over the whole catalogue. scores: [n, I], targets: [n] item rows."""
+    return F.cross_entropy(scores, targets)
+
+
+def sampled_softmax_loss(
+    positive: Tensor,
+    negative: Tensor,
+    *,
+    log_expected_count: Tensor | None = None,
+    hits: Tensor | None = None,
+) -> Tensor:
+    """Cross-entropy of the target against sampled items, corrected for how they were drawn.
+
+    positive: [n], the target's score. negative: [n, N], scores of the sampled items.
+    log_expected_count: [N] or [n, N], log(N q) of items drawn N times with probability q: taken
+    from the negative scores it makes the sum of exponentials an unbiased estimate of the full
+    one. The target is there for certain and gets no correction.
+    hits: [n, N] bool, True where a sampled item is the target itself; such negatives are left out.
+    """
+    if log_expected_count is not None:
+        negative = negative - log_expected_count
+    if hits is not None:
+        negative = negative.masked_fill(hits, -torch.inf)
+    scores = torch.cat([positive.unsqueeze(1), negative], dim=1)
+    return (torch.logsumexp(scores, dim=1) - positive).mean()
+
+
+def sampled_bce_loss(positive: Tensor, negative: Tensor, *, hits: Tensor | None = None) -> Tensor:
+    """Binary cross-entropy of the target (label 1) and its sampled negatives (label 0) (Eq. 1).
+
+    positive: [n]. negative: [n, N], averaged over the N negatives, so that both labels weigh the
+    same. hits: [n, N] bool, negatives that are the target itself; they are left out.
+    """
+    losses = F.softplus(negative)
+    if hits is None:
+        return (F.softplus(-positive) + losses.mean(dim=1)).mean()
+    kept = (~hits).to(losses.dtype)
+    mean_of_kept = (losses * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
+    return (F.softplus(-positive) + mean_of_kept).mean()
+
+
+def _squared_distances(vectors: Tensor) -> Tensor:
+    norms = vectors.square().sum(dim=1)
+    products = vectors @ vectors.T
+    distances = (norms.unsqueeze(1) + norms.unsqueeze(0) - 2 * products).clamp(min=0)
+    return distances.masked_fill(
+        torch.eye(len(vectors), dtype=torch.bool, device=vectors.device), 0.0
+    )
+
+
+def _bandwidth_of(distances: Tensor) -> Tensor:
+    pairs = len(distances) * (len(distances) - 1)
+    mean = distances.detach().sum() / max(pairs, 1)
+    return torch.where(mean > 0, mean / 2, torch.ones_like(mean)).sqrt()

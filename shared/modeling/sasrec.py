@@ -1,0 +1,330 @@
+"""SASRec: the collaborative model. It gives E_c (Sec. 4.2.1), the fallback scores, the baseline.
+
+    item rows [B, T] -> item embedding + learned position -> dropout
+      -> blocks of (LayerNorm -> causal self-attention, LayerNorm -> feed-forward), each added
+      -> LayerNorm -> hidden [B, T, D];   score of item i after position t = hidden_t . embedding_i
+
+Sequences are padded on the right: no position can attend to what comes after it, so padding needs
+no mask and batches are as long as their longest sequence.
+"""
+
+import json
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from itertools import pairwise
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from shared.errors import InvalidInputError
+from shared.modeling.evaluation import evaluate
+from shared.modeling.losses import full_softmax_loss, sampled_bce_loss, sampled_softmax_loss
+from shared.modeling.progress import OnProgress, Progress, ignore_progress
+from shared.modeling.sequences import NOT_EVALUATED, ItemRows, Split
+
+STAGE = "collaborative"
+WEIGHTS_FILE = "sasrec.safetensors"
+CONFIG_FILE = "sasrec.json"
+
+# Up to this many items the full softmax is one cheap product; beyond it "auto" samples.
+FULL_SOFTMAX_ITEMS = 20_000
+
+
+@dataclass(frozen=True)
+class SASRecConfig:
+    """Defaults tuned on validation nDCG@10.
+
+    loss: "full" (softmax over the catalogue), "sampled" (softmax over `negatives` uniform items),
+    "bce" (`negatives` uniform items a position), or "auto": full up to 20,000 items, else sampled.
+    patience: validations without a better nDCG@10 before training stops.
+    validation_users: at most this many, drawn by the seed, are ranked after each epoch.
+    """
+
+    dimension: int = 64
+    blocks: int = 2
+    heads: int = 1
+    feedforward: int = 256
+    dropout: float = 0.5
+    max_length: int = 50
+    loss: Literal["auto", "full", "sampled", "bce"] = "auto"
+    negatives: int = 512
+    epochs: int = 200
+    patience: int = 10
+    learning_rate: float = 1e-3
+    weight_decay: float = 0.0
+    batch_size: int = 128
+    validation_users: int = 10_000
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "dimension", "blocks", "heads", "feedforward", "max_length", "negatives", "epochs",
+            "patience", "batch_size", "validation_users",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise InvalidInputError.of(name, f"must be at least 1, not {getattr(self, name)}")
+        if self.dimension % self.heads:
+            raise InvalidInputError.of("heads", f"must divide the dimension {self.dimension}")
+        if not 0 <= self.dropout < 1:
+            raise InvalidInputError.of("dropout", f"must be in [0, 1), not {self.dropout}")
+        if self.learning_rate <= 0 or self.weight_decay < 0:
+            raise InvalidInputError.of("learning_rate", "must be above 0, weight_decay at least 0")
+        if self.loss not in ("auto", "full", "sampled", "bce"):
+            raise InvalidInputError.of("loss", f"is unknown: {self.loss}")
+
+
+class SASRec(nn.Module):
+    """A trained or untrained SASRec over a catalogue of `number_of_items` items."""
+
+    def __init__(self, number_of_items: int, config: SASRecConfig) -> None:
+        super().__init__()
+        if number_of_items < 1:
+            raise InvalidInputError.of("number_of_items", "must be at least 1")
+        self.config = config
+        self.number_of_items = number_of_items
+        self.padding = number_of_items
+        self.item_embedding = nn.Embedding(
+            number_of_items + 1, config.dimension, padding_idx=self.padding
+        )
+        self.position_embedding = nn.Embedding(config.max_length, config.dimension)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
+        self.final_norm = nn.LayerNorm(config.dimension)
+        for embedding in (self.item_embedding, self.position_embedding):
+            nn.init.normal_(embedding.weight, std=0.02)
+        with torch.no_grad():
+            self.item_embedding.weight[self.padding].zero_()
+
+    def forward(self, items: Tensor) -> Tensor:
+        """items: [B, T] rows, oldest first, padded on the right -> hidden [B, T, D]."""
+        positions = torch.arange(items.shape[1], device=items.device)
+        hidden: Tensor = self.item_embedding(items) + self.position_embedding(positions)
+        hidden = self.dropout(hidden)
+        for block in self.blocks:
+            hidden = block(hidden)
+        normalised: Tensor = self.final_norm(hidden)
+        return normalised
+
+    def output_embeddings(self) -> Tensor:
+        """[I, D], with gradient: the item embeddings score the hidden states as well."""
+        return self.item_embedding.weight[: self.number_of_items]
+
+    def collaborative_embeddings(self) -> Tensor:
+        """E_c: [I, D] float32 on the CPU, a copy without gradient."""
+        return self.output_embeddings().detach().to("cpu", torch.float32, copy=True)
+
+    @torch.inference_mode()
+    def score(self, histories: Sequence[ItemRows]) -> Tensor:
+        """[B, I] scores of the whole catalogue after each history (item rows, oldest first).
+
+        Only the last `max_length` items count. An empty history gets the scores of an empty
+        input: finite, and the same for everyone.
+        """
+        was_training = self.training
+        self.eval()
+        recent = [history[-self.config.max_length :] for history in histories]
+        items, lengths = self._pad(recent)
+        hidden = self(items)
+        last = hidden[torch.arange(len(recent), device=hidden.device), (lengths - 1).clamp(min=0)]
+        self.train(was_training)
+        return last @ self.output_embeddings().T
+
+    def save(self, folder: Path) -> None:
+        """Write weights and config into `folder`, which is made if missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+        save_file(weights, str(folder / WEIGHTS_FILE))
+        document = {"number_of_items": self.number_of_items, "config": asdict(self.config)}
+        (folder / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "SASRec":
+        """Read what `save` wrote, ready to score on the CPU."""
+        document = json.loads((folder / CONFIG_FILE).read_text())
+        model = cls(document["number_of_items"], SASRecConfig(**document["config"]))
+        model.load_state_dict(load_file(str(folder / WEIGHTS_FILE)))
+        return model.eval()
+
+    def _pad(self, sequences: Sequence[ItemRows]) -> tuple[Tensor, Tensor]:
+        lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+        items = np.full((len(sequences), max(1, int(lengths.max()))), self.padding, dtype=np.int64)
+        for row, sequence in zip(items, sequences, strict=True):
+            row[: len(sequence)] = sequence
+        device = self.item_embedding.weight.device
+        return torch.from_numpy(items).to(device), torch.from_numpy(lengths).to(device)
+
+
+def train_sasrec(
+    split: Split,
+    number_of_items: int,
+    config: SASRecConfig,
+    on_progress: OnProgress = ignore_progress,
+    *,
+    device: str = "cpu",
+) -> SASRec:
+    """Train on the training parts, stop early on validation nDCG@10 (masked), keep the best epoch.
+
+    Every next item of every user is a target. `on_progress` is called after every step and after
+    every epoch's validation; `done` counts epochs. The global random state is left as it was.
+
+    Raises InvalidInputError when no user has a training pair or a validation target.
+    """
+    if not any(len(items) > 1 for items in split.train):
+        raise InvalidInputError.of("split", "no user has two training interactions")
+    if not (split.validation_target != NOT_EVALUATED).any():
+        raise InvalidInputError.of("split", "no user has a validation target")
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        torch.manual_seed(config.seed)
+        model = SASRec(number_of_items, config).to(device)
+        return _fit(model, split, on_progress)
+
+
+def training_windows(
+    train: Sequence[ItemRows], max_length: int, generator: np.random.Generator
+) -> list[ItemRows]:
+    """Cut every sequence into windows of at most `max_length` + 1 items; each pair once.
+
+    Consecutive windows share one item: the last target of one is the first input of the next.
+    A sequence longer than one window is cut at a random offset, another one every epoch, so
+    that no item is always seen without the items before it.
+    """
+    windows: list[ItemRows] = []
+    for items in train:
+        pairs = len(items) - 1
+        if pairs < 1:
+            continue
+        offset = int(generator.integers(1, max_length + 1)) if pairs > max_length else pairs
+        cuts = [0, *range(offset, pairs, max_length), pairs]
+        windows.extend(items[start : end + 1] for start, end in pairwise(cuts))
+    return windows
+
+
+def _fit(model: SASRec, split: Split, on_progress: OnProgress) -> SASRec:
+    config = model.config
+    generator = np.random.default_rng(config.seed)
+    users = _validation_users(split, config, generator)
+    histories = [split.validation_history(int(user)) for user in users]
+    optimizer = torch.optim.AdamW(
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+    )
+    best_ndcg, best_epoch, best_weights = -1.0, 0, _copy_of_weights(model)
+    for epoch in range(1, config.epochs + 1):
+        model.train()
+        for batch in _batches(split.train, config, generator):
+            loss = _loss(model, batch)
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            on_progress(Progress(STAGE, epoch - 1, config.epochs, {"loss": float(loss)}))
+        validation = evaluate(model.score, histories, split.validation_target[users])
+        ndcg = validation.masked["ndcg@10"]
+        on_progress(Progress(STAGE, epoch, config.epochs, {"validation_ndcg@10": ndcg}))
+        if ndcg > best_ndcg:
+            best_ndcg, best_epoch, best_weights = ndcg, epoch, _copy_of_weights(model)
+        elif epoch - best_epoch >= config.patience:
+            break
+    model.load_state_dict(best_weights)
+    return model.eval()
+
+
+def _validation_users(
+    split: Split, config: SASRecConfig, generator: np.random.Generator
+) -> ItemRows:
+    users = np.flatnonzero(split.validation_target != NOT_EVALUATED)
+    if len(users) > config.validation_users:
+        users = np.sort(generator.choice(users, config.validation_users, replace=False))
+    return users
+
+
+def _batches(
+    train: Sequence[ItemRows], config: SASRecConfig, generator: np.random.Generator
+) -> list[list[ItemRows]]:
+    """Batches of windows of like length, in random order.
+
+    The windows are shuffled, then sorted by length within groups of some batches: little padding,
+    and still other companions every epoch.
+    """
+    windows = training_windows(train, config.max_length, generator)
+    order = generator.permutation(len(windows))
+    group = 16 * config.batch_size
+    batches: list[list[ItemRows]] = []
+    for start in range(0, len(order), group):
+        members = sorted(order[start : start + group], key=lambda place: len(windows[place]))
+        for first in range(0, len(members), config.batch_size):
+            batches.append([windows[m] for m in members[first : first + config.batch_size]])
+    return [batches[place] for place in generator.permutation(len(batches))]
+
+
+def _loss(model: SASRec, windows: Sequence[ItemRows]) -> Tensor:
+    inputs, lengths = model._pad([window[:-1] for window in windows])
+    targets = torch.from_numpy(np.concatenate([window[1:] for window in windows]))
+    targets = targets.to(inputs.device)
+    valid = torch.arange(inputs.shape[1], device=inputs.device) < lengths.unsqueeze(1)
+    hidden = model(inputs)[valid]
+    embeddings = model.output_embeddings()
+    config = model.config
+    full = config.loss == "full" or (
+        config.loss == "auto" and model.number_of_items <= FULL_SOFTMAX_ITEMS
+    )
+    if full:
+        return full_softmax_loss(hidden @ embeddings.T, targets)
+    positive = (hidden * embeddings[targets]).sum(dim=1)
+    if config.loss == "bce":
+        drawn = torch.randint(
+            model.number_of_items, (len(targets), config.negatives), device=targets.device
+        )
+        negative = torch.einsum("nd,nkd->nk", hidden, embeddings[drawn])
+        return sampled_bce_loss(positive, negative, hits=drawn == targets.unsqueeze(1))
+    drawn = torch.randint(model.number_of_items, (config.negatives,), device=targets.device)
+    log_expected_count = torch.full_like(
+        drawn, config.negatives / model.number_of_items, dtype=hidden.dtype
+    ).log()
+    return sampled_softmax_loss(
+        positive,
+        hidden @ embeddings[drawn].T,
+        log_expected_count=log_expected_count,
+        hits=drawn.unsqueeze(0) == targets.unsqueeze(1),
+    )
+
+
+def _copy_of_weights(model: nn.Module) -> dict[str, Tensor]:
+    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+
+class _Block(nn.Module):
+    def __init__(self, config: SASRecConfig) -> None:
+        super().__init__()
+        self.heads = config.heads
+        self.attention_dropout = config.dropout
+        self.attention_norm = nn.LayerNorm(config.dimension)
+        self.query_key_value = nn.Linear(config.dimension, 3 * config.dimension)
+        self.attention_output = nn.Linear(config.dimension, config.dimension)
+        self.feedforward = nn.Sequential(
+            nn.LayerNorm(config.dimension),
+            nn.Linear(config.dimension, config.feedforward),
+            nn.GELU(),
+            nn.Dropout(config.dropout),
+            nn.Linear(config.feedforward, config.dimension),
+        )
+        self.dropout = nn.Dropout(config.dropout)
+
+    def forward(self, hidden: Tensor) -> Tensor:
+        batch, length, dimension = hidden.shape
+        projected = self.query_key_value(self.attention_norm(hidden))
+        query, key, value = projected.view(batch, length, 3, self.heads, -1).permute(2, 0, 3, 1, 4)
+        attended = F.scaled_dot_product_attention(
+            query,
+            key,
+            value,
+            dropout_p=self.attention_dropout if self.training else 0.0,
+            is_causal=True,
+        )
+        merged = attended.transpose(1, 2).reshape(batch, length, dimension)
+        hidden = hidden + self.dropout(self.attention_output(merged))
+        added: Tensor = hidden + self.dropout(self.feedforward(hidden))
+        return added

@@ -1,0 +1,199 @@
+"""Every setting of the platform, read from the environment.
+
+`MMESID_DATABASE__URL` is `settings.database.url`: the prefix, then the path joined by two
+underscores. A variable that begins with the prefix and names no setting is refused, so that a
+misspelt one cannot be silently without effect.
+"""
+
+import os
+from collections.abc import Iterable
+from functools import cache
+from pathlib import Path
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from shared.errors import InvalidInputError
+
+PREFIX = "MMESID_"
+DELIMITER = "__"
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DatabaseSettings(_Section):
+    url: str = "postgresql+psycopg://mmesid@127.0.0.1:5432/mmesid"
+    pool_size: int = Field(default=10, ge=1)
+
+
+class RedisSettings(_Section):
+    url: str = "redis://127.0.0.1:6379/0"
+
+
+class ArtifactSettings(_Section):
+    """Where bundles, checkpoints and item images lie: a folder, or any fsspec URL."""
+
+    url: str = ".mmesid/artifacts"
+    cache: Path = Field(
+        default=Path(".mmesid/cache"), description="local copies of artifacts of a remote store"
+    )
+
+
+class ServiceUrls(_Section):
+    embedding: str = "http://127.0.0.1:8101"
+    tokenization: str = "http://127.0.0.1:8102"
+    ranking: str = "http://127.0.0.1:8103"
+    timeout_s: float = Field(default=10.0, gt=0)
+
+
+class ServerSettings(_Section):
+    """The address this process listens on."""
+
+    host: str = "127.0.0.1"
+    port: int = Field(default=8100, ge=1, le=65535)
+
+
+class ImageSettings(_Section):
+    max_bytes: int = Field(default=10 * 2**20, ge=1)
+    max_pixels: int = Field(default=50_000_000, ge=1)
+    fetch_timeout_s: float = Field(default=5.0, gt=0)
+    allow_private_hosts: bool = Field(
+        default=False, description="let image URLs point at loopback and private addresses"
+    )
+
+
+class EncoderSettings(_Section):
+    """Sources of the encoders: `minilm`, `efficientnet-lite0`, `clip:<id or folder>`, ..."""
+
+    text: str = "minilm"
+    image: str = "efficientnet-lite0"
+    device: str = "auto"
+    max_batch: int = Field(default=32, ge=1)
+    max_wait_ms: float = Field(default=5.0, ge=0)
+    queue_size: int = Field(default=1024, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+
+
+class VectorSettings(_Section):
+    """`embedded` keeps the index in a folder this process owns; `server` talks to Qdrant."""
+
+    mode: Literal["embedded", "server"] = "embedded"
+    folder: Path = Path(".mmesid/qdrant")
+    url: str = "http://127.0.0.1:6333"
+    api_key: str | None = None
+
+
+class RankingSettings(_Section):
+    engine: Literal["auto", "transformers"] = "auto"
+    device: str = "auto"
+    max_batch: int = Field(default=32, ge=1)
+    max_wait_ms: float = Field(default=2.0, ge=0)
+    queue_size: int = Field(default=256, ge=1)
+    threads: int | None = Field(default=None, ge=1)
+
+
+class BundlePollSettings(_Section):
+    """Notices come over Redis; the database is asked all the same, so that none is missed."""
+
+    interval_s: float = Field(default=2.0, gt=0)
+
+
+class GatewaySettings(_Section):
+    max_body_bytes: int = Field(default=8 * 2**20, ge=1024)
+    max_batch_line_bytes: int = Field(default=16 * 2**20, ge=1024)
+    ready_wait_s: float = Field(
+        default=10.0, ge=0, description="how long POST /v1/items waits for the SIDs before 202"
+    )
+    history_limit: int = Field(
+        default=200, ge=1, description="interactions read for a recommendation by user_id"
+    )
+
+
+class RelaySettings(_Section):
+    interval_s: float = Field(default=1.0, gt=0)
+    batch_size: int = Field(default=32, ge=1)
+    first_retry_s: float = Field(default=1.0, gt=0)
+    max_retry_s: float = Field(default=60.0, gt=0)
+    grace_s: float = Field(
+        default=12.0, ge=0, description="an item is left to the request that brought it this long"
+    )
+
+
+class TrainingSettings(_Section):
+    """What a training run uses where its request says nothing else."""
+
+    base_model: str = Field(
+        default="tiny", description="`tiny`, `smollm2`, or the hub id or folder of a Llama model"
+    )
+    device: str = "auto"
+    threads: int | None = Field(default=None, ge=1)
+    seed: int = 0
+    max_history: int = Field(default=50, ge=1)
+    embed_batch: int = Field(default=64, ge=1)
+    lease_s: float = Field(default=30.0, gt=1)
+    keep_bundles: int = Field(default=5, ge=2, description="bundles kept for rollback")
+
+
+class Settings(BaseSettings):
+    """All settings; each service reads the sections it needs."""
+
+    model_config = SettingsConfigDict(
+        env_prefix=PREFIX, env_nested_delimiter=DELIMITER, extra="forbid", frozen=True
+    )
+
+    catalogs: tuple[Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")], ...] = (
+        "default",
+    )
+    data_dir: Path | None = Field(
+        default=None, description="a folder of data sets for tests and benchmarks"
+    )
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = "INFO"
+    log_format: Literal["json", "console"] = "json"
+
+    database: DatabaseSettings = DatabaseSettings()
+    redis: RedisSettings = RedisSettings()
+    artifacts: ArtifactSettings = ArtifactSettings()
+    services: ServiceUrls = ServiceUrls()
+    server: ServerSettings = ServerSettings()
+    images: ImageSettings = ImageSettings()
+    encoders: EncoderSettings = EncoderSettings()
+    vectors: VectorSettings = VectorSettings()
+    ranking: RankingSettings = RankingSettings()
+    bundle_poll: BundlePollSettings = BundlePollSettings()
+    gateway: GatewaySettings = GatewaySettings()
+    relay: RelaySettings = RelaySettings()
+    training: TrainingSettings = TrainingSettings()
+
+
+def known_variables() -> set[str]:
+    """The names of all environment variables that set something."""
+    names: set[str] = set()
+    for name, info in Settings.model_fields.items():
+        names.add(f"{PREFIX}{name}".upper())
+        section = info.annotation
+        if isinstance(section, type) and issubclass(section, BaseModel):
+            names |= {f"{PREFIX}{name}{DELIMITER}{key}".upper() for key in section.model_fields}
+    return names
+
+
+def refuse_unknown(variables: Iterable[str]) -> None:
+    """Raises InvalidInputError for the first variable with our prefix that sets nothing."""
+    known = known_variables()
+    for variable in sorted(variables):
+        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+            raise InvalidInputError.of(variable, "no setting has this name")
+
+
+@cache
+def load_settings() -> Settings:
+    """The settings of this process, read once.
+
+    Raises:
+        InvalidInputError: a variable with the prefix names no setting.
+        pydantic.ValidationError: a value is of the wrong kind.
+    """
+    refuse_unknown(os.environ)
+    return Settings()
