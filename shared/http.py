@@ -1,6 +1,7 @@
 """What the HTTP side of every service has in common: problem documents, health, metrics."""
 
 from collections.abc import Awaitable, Callable
+from contextlib import suppress
 from http import HTTPStatus
 from typing import Any
 
@@ -115,7 +116,15 @@ class BodyLimit:
                 raise self._too_large()
             return message
 
-        await self._app(scope, counted, send)
+        async def unless_too_large(message: Message) -> None:
+            # Frameworks turn an error while reading a body into an answer of their own.
+            if received <= self._max_bytes:
+                await send(message)
+
+        with suppress(PayloadTooLargeError):  # answered below
+            await self._app(scope, counted, unless_too_large)
+        if received > self._max_bytes:
+            await problem_response(self._too_large())(scope, receive, send)
 
     def _too_large(self) -> PayloadTooLargeError:
         return PayloadTooLargeError(

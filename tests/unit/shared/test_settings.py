@@ -1,0 +1,37 @@
+import pytest
+
+from shared.errors import InvalidInputError
+from shared.settings import Settings, known_variables, refuse_unknown
+
+
+def test_a_nested_setting_is_read_from_its_path(monkeypatch):
+    monkeypatch.setenv("MMESID_DATABASE__POOL_SIZE", "3")
+
+    assert Settings().database.pool_size == 3
+
+
+def test_sections_that_are_not_set_keep_their_defaults(monkeypatch):
+    monkeypatch.setenv("MMESID_RANKING__MAX_BATCH", "7")
+
+    settings = Settings()
+
+    assert settings.ranking.max_batch == 7
+    assert settings.ranking.queue_size == Settings.model_fields["ranking"].default.queue_size
+
+
+def test_a_misspelt_variable_is_refused_by_name():
+    with pytest.raises(InvalidInputError) as caught:
+        refuse_unknown(["MMESID_DATABASE__POOLSIZE", "PATH", "MMESID_DATABASE__URL"])
+
+    assert caught.value.fields[0].field == "MMESID_DATABASE__POOLSIZE"
+
+
+def test_every_documented_variable_is_accepted():
+    refuse_unknown(known_variables())
+
+
+def test_a_value_of_the_wrong_kind_is_refused(monkeypatch):
+    monkeypatch.setenv("MMESID_SERVER__PORT", "99999")
+
+    with pytest.raises(ValueError, match="less than or equal to 65535"):
+        Settings()
