@@ -59,6 +59,7 @@ class Catalogue:
 
     Attributes:
         item_ids: I ids.
+        item_versions: [I], the versions of the items that the bundle was made from.
         frequency: q [I], occurrences in the training sequences (Eq. 17).
         input_table: [I, D], what the LLM reads an item as (Eq. 16).
         fused: E* [I, D], what the LLM's output is multiplied with (Eq. 18).
@@ -67,6 +68,7 @@ class Catalogue:
     """
 
     item_ids: Sequence[str]
+    item_versions: NDArray[np.int64]
     frequency: NDArray[np.int64]
     input_table: NDArray[np.float32]
     fused: NDArray[np.float32]
@@ -129,6 +131,7 @@ def write_catalogue(folder: Path, catalogue: Catalogue) -> None:
     target.mkdir(parents=True, exist_ok=True)
     (target / "items.json").write_text(json.dumps(list(catalogue.item_ids)))
     arrays: dict[str, NDArray[Any]] = {
+        "item_versions": catalogue.item_versions,
         "frequency": catalogue.frequency,
         "input_table": catalogue.input_table,
         "fused": catalogue.fused,
@@ -148,6 +151,7 @@ def read_catalogue(folder: Path) -> Catalogue:
     present = [modality for modality in Modality if f"embeddings.{modality.value}" in arrays]
     return Catalogue(
         item_ids=json.loads((target / "items.json").read_text()),
+        item_versions=arrays["item_versions"],
         frequency=arrays["frequency"],
         input_table=arrays["input_table"],
         fused=arrays["fused"],

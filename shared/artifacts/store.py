@@ -1,6 +1,9 @@
 """The artifact store: a folder, or any fsspec URL such as `s3://bucket/mmesid`."""
 
+import shutil
 from pathlib import Path, PurePosixPath
+from tempfile import TemporaryDirectory
+from uuid import uuid4
 
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
@@ -22,9 +25,9 @@ class ArtifactStore:
         target = self._at(path)
         self._fs.makedirs(str(PurePosixPath(target).parent), exist_ok=True)
         if self.is_local:
-            part = f"{target}.part"
-            self._fs.pipe_file(part, data)
-            Path(part).replace(target)
+            part = Path(f"{target}.{uuid4().hex}.part")
+            part.write_bytes(data)
+            part.replace(target)
         else:
             self._fs.pipe_file(target, data)
 
@@ -47,29 +50,51 @@ class ArtifactStore:
         return sorted(PurePosixPath(entry).name for entry in self._fs.ls(target, detail=False))
 
     def upload_folder(self, folder: Path, path: str, *, last: str) -> None:
-        """Store every file of a folder; the file named `last` after all others."""
+        """Store every file of a folder; the file named `last` after all others.
+
+        A folder that lies at `path` already (see `writable_folder`) needs nothing.
+        """
+        if self.is_local and folder.resolve() == Path(self._at(path)).resolve():
+            return
         files = sorted(file for file in folder.rglob("*") if file.is_file())
         for file in sorted(files, key=lambda file: file.relative_to(folder).as_posix() == last):
             self.write(f"{path}/{file.relative_to(folder).as_posix()}", file.read_bytes())
+
+    def writable_folder(self, path: str) -> Path:
+        """A folder of this machine for work in progress, made if missing.
+
+        The store's own one where the store is local; else `upload_folder` brings it there.
+        """
+        folder = Path(self._at(path)) if self.is_local else self._cache / "unfinished" / path
+        folder.mkdir(parents=True, exist_ok=True)
+        return folder
 
     def local_folder(self, path: str) -> Path:
         """The folder on this machine: the store's own, or a copy in the cache.
 
         Only for folders that never change once they are complete.
+
+        Raises NotFoundError where there is no such folder.
         """
+        if not self._fs.isdir(self._at(path)):
+            raise NotFoundError(f"artifact folder {path} does not exist")
         if self.is_local:
-            folder = Path(self._at(path))
-            if not folder.is_dir():
-                raise NotFoundError(f"artifact folder {path} does not exist")
-            return folder
+            return Path(self._at(path))
         copy = self._cache / path
         if not copy.is_dir():
-            part = copy.with_name(f"{copy.name}.part")
-            self._fs.get(self._at(path), str(part), recursive=True)
-            part.replace(copy)
+            copy.parent.mkdir(parents=True, exist_ok=True)
+            with TemporaryDirectory(dir=copy.parent) as part:
+                self._fs.get(self._at(path), f"{part}/copy", recursive=True)
+                try:
+                    Path(part, "copy").replace(copy)
+                except OSError:
+                    if not copy.is_dir():  # else another process was faster: its copy is the same
+                        raise
         return copy
 
     def delete_folder(self, path: str) -> None:
+        """Remove a folder and this machine's copy of it, where they exist."""
+        shutil.rmtree(self._cache / path, ignore_errors=True)
         if self._fs.exists(self._at(path)):
             self._fs.rm(self._at(path), recursive=True)
 

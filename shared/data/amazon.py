@@ -113,10 +113,10 @@ def _item(values: Mapping[str, object], images: Mapping[str, Path]) -> ItemRecor
         others["price"] = price
     return ItemRecord(
         item_id=item_id,
-        title=cells.markup(values.get("title")),
+        title=cells.line(cells.markup(values.get("title"))),
         description="\n".join(part for part in parts if part),
         categories=tuple(cells.markup(name) for name in categories),
-        brand=cells.markup(values.get("brand") or values.get("store")) or None,
+        brand=cells.line(cells.markup(values.get("brand") or values.get("store"))) or None,
         attributes=others,
         image_path=images.get(item_id),
         image_url=_image_url(values),
@@ -152,7 +152,9 @@ def _image_url(values: Mapping[str, object]) -> str | None:
         if isinstance(value, list):
             value = next((entry for entry in value if entry), None)
         if isinstance(value, dict):
-            value = next((value[size] for size in ("hi_res", "large", "thumb") if value.get(size)), None)
+            value = next(
+                (value[size] for size in ("hi_res", "large", "thumb") if value.get(size)), None
+            )
         if isinstance(value, str) and value.startswith(("http://", "https://")):
             return value
     return None

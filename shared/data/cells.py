@@ -61,6 +61,11 @@ def text(value: object) -> str:
     return _CONTROL.sub(" ", str(value)).strip()
 
 
+def line(value: object) -> str:
+    """Like `text`, on one line: for titles and names."""
+    return " ".join(text(value).split())
+
+
 def markup(value: object) -> str:
     """Like `text`, for sources that leave HTML entities in it."""
     return text(html.unescape(text(value)))
@@ -159,14 +164,12 @@ def position(field: str, value: object) -> datetime:
 
 
 def attributes(values: Mapping[str, object], known: Collection[str]) -> dict[str, Attribute]:
-    """The other fields of an item: text, finite numbers, flags; lists of text become `a, b`."""
+    """The other fields of an item: text, numbers, flags; lists of text become `a, b`."""
     found: dict[str, Attribute] = {}
     for name, value in values.items():
         if name in known or is_empty(value):
             continue
-        if isinstance(value, bool) or (
-            isinstance(value, int | float) and math.isfinite(value) and abs(value) < 2**63
-        ):
+        if isinstance(value, bool | int | float) and abs(value) < 2**63:
             found[text(name)] = value
         elif isinstance(value, str):
             found[text(name)] = text(value)
@@ -183,8 +186,5 @@ def _in_utc(value: datetime) -> datetime:
 
 def _shown(value: object) -> str:
     """The value for a message, cut short."""
-    try:
-        shown = repr(value)
-    except ValueError:  # a whole number of thousands of digits has no decimal text
-        return f"a value of type {type(value).__name__}"
+    shown = repr(value)
     return shown if len(shown) <= 60 else f"{shown[:57]}..."

@@ -1,10 +1,10 @@
 """The plain format: a folder with an items table, an interactions table and pictures.
 
-    items.(jsonl|csv|tsv)[.gz] or items.parquet
-        item_id, title; description, categories, brand, image; every other scalar is an attribute
-    interactions.(jsonl|csv|tsv)[.gz] or interactions.parquet
-        user_id, item_id; timestamp or position, rating, event_type
-    images/<item_id>.(jpg|jpeg|png|webp), unless `image` names a file of the folder or an address
+items.(jsonl|csv|tsv)[.gz] or items.parquet
+    item_id, title; description, categories, brand, image; every other scalar is an attribute
+interactions.(jsonl|csv|tsv)[.gz] or interactions.parquet
+    user_id, item_id; timestamp or position, rating, event_type
+images/<item_id>.(jpg|jpeg|png|webp), unless `image` names a file of the folder or an address
 """
 
 from collections.abc import Iterator
@@ -111,10 +111,10 @@ class FolderDataset:
         )
         item = ItemRecord(
             item_id=item_id,
-            title=cells.text(values.get("title")),
+            title=cells.line(values.get("title")),
             description=cells.text(values.get("description")),
             categories=categories,
-            brand=cells.text(values.get("brand")) or None,
+            brand=cells.line(values.get("brand")) or None,
             attributes=others,
             image_path=path,
             image_url=url,

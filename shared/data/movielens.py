@@ -33,7 +33,7 @@ _YEAR = re.compile(r"\((\d{4})\)\s*$")
 
 @dataclass(frozen=True)
 class Layout:
-    """The names, delimiters and columns of one generation of the sets; no columns: a header line."""
+    """The names, delimiters and columns of one generation of the sets (None: a header line)."""
 
     ratings: str
     movies: str
@@ -82,9 +82,7 @@ class MovieLensDataset:
 
     def items(self) -> Iterator[ItemRecord | RowError]:
         images = images_by_id(self._images)
-        return read_items(
-            self._movie_rows(self.progress), lambda row: _item(row.values, images)
-        )
+        return read_items(self._movie_rows(self.progress), lambda row: _item(row.values, images))
 
     def interactions(self) -> Iterator[InteractionRecord | RowError]:
         rows = self._rating_rows(self.progress)
@@ -107,7 +105,7 @@ class MovieLensDataset:
 
 def _item(values: Mapping[str, object], images: Mapping[str, Path]) -> ItemRecord:
     item_id = cells.identifier("movieId", values["movieId"])
-    title = cells.text(values["title"])
+    title = cells.line(values["title"])
     genres = (
         cells.names(values["genres"])
         if "genres" in values

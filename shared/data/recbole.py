@@ -108,10 +108,10 @@ def _item(row: Row, types: Mapping[str, str], images: Mapping[str, Path]) -> Ite
     }
     return ItemRecord(
         item_id=item_id,
-        title=cells.text(values[title]) if title else "",
+        title=cells.line(values[title]) if title else "",
         description=cells.text(values[description]) if description else "",
         categories=_categories(values[category], types[category]) if category else (),
-        brand=cells.text(values.get("brand")) or None,
+        brand=cells.line(values.get("brand")) or None,
         attributes=cells.attributes(others, ()),
         image_path=images.get(item_id),
     )

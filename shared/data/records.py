@@ -14,8 +14,8 @@ Attribute = str | float | bool
 class ItemRecord:
     """One item of a catalogue.
 
-    The picture is a file (`image_path`), drawn on demand (`draw_image`) or only known by its address
-    (`image_url`, never fetched here). It is read when `read_image` is called, not before.
+    The picture is a file (`image_path`), drawn on demand (`draw_image`) or only known by its
+    address (`image_url`, never fetched here). It is read when `read_image` is called, not before.
     """
 
     item_id: str
@@ -66,8 +66,8 @@ class InteractionRecord:
 class RowError:
     """A row that is wrong: where it stands and why.
 
-    `line` counts from 1 (the header line included; rows, for Parquet). `skipped` is False where only
-    the field was dropped and the record itself follows.
+    `line` counts from 1 (the header line included; rows, for Parquet). `skipped` is False where
+    only the field was dropped and the record itself follows.
     """
 
     file: str
@@ -78,4 +78,6 @@ class RowError:
 
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}"
-        return f"{place}: {self.field}: {self.message}" if self.field else f"{place}: {self.message}"
+        return (
+            f"{place}: {self.field}: {self.message}" if self.field else f"{place}: {self.message}"
+        )

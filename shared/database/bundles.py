@@ -3,10 +3,11 @@
 from typing import Any
 from uuid import UUID
 
-from sqlalchemy import func, select, update
+from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.tables import BundleRow
+from shared.errors import NotFoundError
 
 
 class BundleRepository:
@@ -49,7 +50,12 @@ class BundleRepository:
         return list((await self._session.execute(statement)).scalars())
 
     async def make_live(self, version: str) -> None:
-        """Serve from this bundle from now on; the one before is retired."""
+        """Serve from this bundle from now on; the one before is retired.
+
+        Raises NotFoundError where there is no such bundle: the live one stays live.
+        """
+        if await self.get(version) is None:
+            raise NotFoundError(f"bundle {version} of catalogue {self._catalog_id} does not exist")
         await self._session.execute(
             update(BundleRow)
             .where(BundleRow.catalog_id == self._catalog_id, BundleRow.state == "live")
@@ -60,5 +66,17 @@ class BundleRepository:
             update(BundleRow)
             .where(BundleRow.catalog_id == self._catalog_id, BundleRow.version == version)
             .values(state="live", activated_at=func.now())
+            .execution_options(synchronize_session=False)
+        )
+
+    async def remove(self, version: str) -> None:
+        """Forget a bundle that is not live, with the semantic IDs that belong to it."""
+        await self._session.execute(
+            delete(BundleRow)
+            .where(
+                BundleRow.catalog_id == self._catalog_id,
+                BundleRow.version == version,
+                BundleRow.state != "live",
+            )
             .execution_options(synchronize_session=False)
         )

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.database.arrays import in_chunks, is_one_of
 from shared.database.tables import ItemEmbeddingRow, ItemRow
 from shared.database.vectors import from_bytes, to_bytes
 from shared.modeling.modality import Modality
@@ -34,8 +35,10 @@ class EmbeddingRepository:
 
     async def put(self, vectors: Sequence[ItemVector]) -> None:
         """Store vectors; one made from an older version of an item never replaces a newer one."""
-        if not vectors:
-            return
+        for chunk in in_chunks(vectors):
+            await self._put(chunk)
+
+    async def _put(self, vectors: Sequence[ItemVector]) -> None:
         statement = insert(ItemEmbeddingRow).values(
             [
                 {
@@ -74,7 +77,7 @@ class EmbeddingRepository:
                 )
                 .where(
                     ItemEmbeddingRow.catalog_id == self._catalog_id,
-                    ItemEmbeddingRow.item_id.in_(item_ids),
+                    is_one_of(ItemEmbeddingRow.item_id, item_ids),
                     ItemEmbeddingRow.modality == modality.value,
                     ItemEmbeddingRow.revision == revision,
                 )
@@ -82,3 +85,32 @@ class EmbeddingRepository:
             for item_id, data in await self._session.execute(statement):
                 found.setdefault(item_id, {})[modality] = from_bytes(data)
         return found
+
+    async def of_versions(
+        self, versions: Mapping[str, int], modality: Modality, revision: str
+    ) -> dict[str, NDArray[np.float32]]:
+        """The vectors [D] that were made from the given versions of items, by item."""
+        statement = select(
+            ItemEmbeddingRow.item_id, ItemEmbeddingRow.item_version, ItemEmbeddingRow.vector
+        ).where(
+            ItemEmbeddingRow.catalog_id == self._catalog_id,
+            is_one_of(ItemEmbeddingRow.item_id, versions),
+            ItemEmbeddingRow.modality == modality.value,
+            ItemEmbeddingRow.revision == revision,
+        )
+        return {
+            item_id: from_bytes(data)
+            for item_id, version, data in await self._session.execute(statement)
+            if version == versions[item_id]
+        }
+
+    async def remove_revision(self, revision: str) -> None:
+        """Remove every vector of a revision: of an encoder, or of a bundle that is gone."""
+        await self._session.execute(
+            delete(ItemEmbeddingRow)
+            .where(
+                ItemEmbeddingRow.catalog_id == self._catalog_id,
+                ItemEmbeddingRow.revision == revision,
+            )
+            .execution_options(synchronize_session=False)
+        )

@@ -8,9 +8,8 @@ from sqlalchemy import distinct, func, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.database.arrays import in_chunks
 from shared.database.tables import InteractionRow
-
-ROWS_A_STATEMENT = 5000
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ class InteractionRepository:
         One whose `event_id` is known already is not stored again.
         """
         stored = 0
-        for start in range(0, len(interactions), ROWS_A_STATEMENT):
-            rows = interactions[start : start + ROWS_A_STATEMENT]
+        for rows in in_chunks(interactions):
             statement = (
                 insert(InteractionRow)
                 .values([{"catalog_id": self._catalog_id, **asdict(row)} for row in rows])

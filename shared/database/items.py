@@ -9,7 +9,8 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.tables import ItemRow, OutboxRow
+from shared.database.arrays import in_chunks, is_one_of
+from shared.database.tables import ItemRow, OutboxRow, SemanticIdRow
 
 
 @dataclass(frozen=True)
@@ -53,7 +54,7 @@ class ItemRepository:
         """Those of the items that exist, by id."""
         statement = select(ItemRow).where(
             ItemRow.catalog_id == self._catalog_id,
-            ItemRow.item_id.in_(item_ids),
+            is_one_of(ItemRow.item_id, item_ids),
             ItemRow.deleted_at.is_(None),
         )
         rows = (await self._session.execute(statement)).scalars()
@@ -85,6 +86,34 @@ class ItemRepository:
         )
         return (await self._session.execute(statement)).scalar_one()
 
+    async def without_semantic_ids(
+        self, bundle: str, *, after_item_id: str = "", limit: int
+    ) -> list[ItemRow]:
+        """Items that have no semantic IDs of their version under a bundle, in the order of ids.
+
+        Failed ones are left out: they can never have any.
+        """
+        statement = (
+            select(ItemRow)
+            .outerjoin(
+                SemanticIdRow,
+                (SemanticIdRow.catalog_id == ItemRow.catalog_id)
+                & (SemanticIdRow.item_id == ItemRow.item_id)
+                & (SemanticIdRow.item_version == ItemRow.version)
+                & (SemanticIdRow.bundle == bundle),
+            )
+            .where(
+                ItemRow.catalog_id == self._catalog_id,
+                ItemRow.item_id > after_item_id,
+                ItemRow.deleted_at.is_(None),
+                ItemRow.status != "failed",
+                SemanticIdRow.item_id.is_(None),
+            )
+            .order_by(ItemRow.item_id)
+            .limit(limit)
+        )
+        return list((await self._session.execute(statement)).scalars())
+
     async def insert(self, item: NewItem, *, relay_after: timedelta) -> ItemRow | None:
         """Store a new item (version 1, or one above a deleted one's) and its outbox row.
 
@@ -101,8 +130,14 @@ class ItemRepository:
 
         The items' ids must differ from one another.
         """
-        if not items:
-            return []
+        stored: list[ItemRow] = []
+        for chunk in in_chunks(items):
+            stored += await self._insert_chunk(chunk, relay_after)
+        return stored
+
+    async def _insert_chunk(
+        self, items: Sequence[NewItem], relay_after: timedelta
+    ) -> list[ItemRow]:
         statement = insert(ItemRow).values(
             [
                 {
@@ -172,7 +207,7 @@ class ItemRepository:
             select(ItemRow.item_id, ItemRow.version)
             .where(
                 ItemRow.catalog_id == self._catalog_id,
-                ItemRow.item_id.in_(versions),
+                is_one_of(ItemRow.item_id, versions),
                 ItemRow.deleted_at.is_(None),
             )
             .order_by(ItemRow.item_id)
@@ -181,7 +216,7 @@ class ItemRepository:
         unchanged = {item_id for item_id, version in locked if versions[item_id] == version}
         await self._session.execute(
             update(ItemRow)
-            .where(ItemRow.catalog_id == self._catalog_id, ItemRow.item_id.in_(unchanged))
+            .where(ItemRow.catalog_id == self._catalog_id, is_one_of(ItemRow.item_id, unchanged))
             .values(status=status, problem=problem, updated_at=func.now())
             .execution_options(synchronize_session=False)
         )

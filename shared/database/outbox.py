@@ -3,11 +3,11 @@
 from collections.abc import Sequence
 from datetime import timedelta
 
-from sqlalchemy import delete, func, literal, select, tuple_, update
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Integer, Text, delete, exists, func, literal, select, tuple_, update
+from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.tables import ItemRow, OutboxRow, SemanticIdRow
+from shared.database.tables import BundleRow, ItemRow, OutboxRow, SemanticIdRow
 
 
 class OutboxRepository:
@@ -20,11 +20,15 @@ class OutboxRepository:
         """Take rows that are due; for `lease` no other relay takes them.
 
         `FOR UPDATE SKIP LOCKED` lets several relays claim at once without waiting for one another.
-        The attempts are counted here, so that a relay that dies is counted too.
+        The attempts are counted here, so that a relay that dies is counted too. Rows of a catalogue
+        without a live bundle wait: there is nothing yet that their items could be added to.
         """
+        has_live_bundle = exists().where(
+            BundleRow.catalog_id == OutboxRow.catalog_id, BundleRow.state == "live"
+        )
         due = (
             select(OutboxRow)
-            .where(OutboxRow.next_attempt_at <= func.now())
+            .where(OutboxRow.next_attempt_at <= func.now(), has_live_bundle)
             .order_by(OutboxRow.next_attempt_at)
             .limit(limit)
             .with_for_update(skip_locked=True)
@@ -54,16 +58,18 @@ class OutboxRepository:
 
     async def remove(self, catalog_id: str, versions: dict[str, int]) -> None:
         """Remove the rows of items whose change is done, unless a newer change came meanwhile."""
-        keys = list(versions.items())
-        if keys:
-            await self._session.execute(
-                delete(OutboxRow)
-                .where(
-                    OutboxRow.catalog_id == catalog_id,
-                    tuple_(OutboxRow.item_id, OutboxRow.item_version).in_(keys),
-                )
-                .execution_options(synchronize_session=False)
+        done = select(
+            func.unnest(literal(list(versions), ARRAY(Text))),
+            func.unnest(literal(list(versions.values()), ARRAY(Integer))),
+        )
+        await self._session.execute(
+            delete(OutboxRow)
+            .where(
+                OutboxRow.catalog_id == catalog_id,
+                tuple_(OutboxRow.item_id, OutboxRow.item_version).in_(done),
             )
+            .execution_options(synchronize_session=False)
+        )
 
     async def postpone(
         self, catalog_id: str, item_id: str, version: int, *, by: timedelta, error: str

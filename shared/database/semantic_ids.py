@@ -7,6 +7,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.database.arrays import in_chunks, is_one_of
 from shared.database.tables import ItemRow, SemanticIdRow
 from shared.modeling.modality import Modality
 
@@ -31,8 +32,10 @@ class SemanticIdRepository:
 
     async def put(self, bundle: str, rows: Sequence[ItemSemanticIds]) -> None:
         """Store semantic IDs; those of an older item version never replace a newer one's."""
-        if not rows:
-            return
+        for chunk in in_chunks(rows):
+            await self._put(bundle, chunk)
+
+    async def _put(self, bundle: str, rows: Sequence[ItemSemanticIds]) -> None:
         statement = insert(SemanticIdRow).values(
             [
                 {
@@ -60,7 +63,7 @@ class SemanticIdRepository:
 
     async def of_items(self, bundle: str, item_ids: Sequence[str]) -> dict[str, ItemSemanticIds]:
         """The semantic IDs that belong to the items' present versions, by item."""
-        statement = self._current(bundle).where(SemanticIdRow.item_id.in_(item_ids))
+        statement = self._current(bundle).where(is_one_of(SemanticIdRow.item_id, item_ids))
         rows = (await self._session.execute(statement)).scalars()
         return {row.item_id: _from_row(row) for row in rows}
 

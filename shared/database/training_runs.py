@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
-from sqlalchemy import func, or_, select, update
+from sqlalchemy import case, func, or_, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.tables import TrainingRunRow
@@ -48,6 +48,26 @@ class TrainingRunRepository:
             .where(TrainingRunRow.catalog_id == catalog_id)
             .order_by(TrainingRunRow.created_at.desc())
             .limit(limit)
+        )
+        return list((await self._session.execute(statement)).scalars())
+
+    async def waiting(self, *, longer_than: timedelta) -> list[UUID]:
+        """Runs that were queued that long ago and that no owner has taken up, oldest first."""
+        statement = (
+            select(TrainingRunRow.run_id)
+            .where(
+                TrainingRunRow.state == "queued",
+                TrainingRunRow.created_at < func.now() - longer_than,
+            )
+            .order_by(TrainingRunRow.created_at)
+        )
+        return list((await self._session.execute(statement)).scalars())
+
+    async def finished(self, catalog_id: str) -> list[UUID]:
+        """Runs of a catalogue that nobody will work on again."""
+        statement = select(TrainingRunRow.run_id).where(
+            TrainingRunRow.catalog_id == catalog_id,
+            TrainingRunRow.state.in_(("succeeded", "failed", "cancelled")),
         )
         return list((await self._session.execute(statement)).scalars())
 
@@ -136,8 +156,22 @@ class TrainingRunRepository:
         return (await self._session.execute(statement)).scalar_one_or_none() is not None
 
     async def request_cancel(self, row: TrainingRunRow) -> None:
-        """Ask the owner to stop; a run without one is cancelled at once."""
-        row.cancel_requested = True
-        if row.state == "queued":
-            row.state = "cancelled"
-        await self._session.flush()
+        """Ask the owner to stop; a queued run is cancelled at once.
+
+        Decided by the state in the database: `row` may be older than an owner's taking it up.
+        """
+        queued = TrainingRunRow.state == "queued"
+        await self._session.execute(
+            update(TrainingRunRow)
+            .where(
+                TrainingRunRow.run_id == row.run_id,
+                TrainingRunRow.state.in_(("queued", "running")),
+            )
+            .values(
+                cancel_requested=True,
+                state=case((queued, "cancelled"), else_=TrainingRunRow.state),
+                finished_at=case((queued, func.now()), else_=TrainingRunRow.finished_at),
+            )
+            .execution_options(synchronize_session=False)
+        )
+        await self._session.refresh(row)

@@ -144,7 +144,9 @@ class FusionHead(nn.Module):
     ) -> Tensor:
         """The weighted parts of `fuse` before they are added: [n, 1 + J, D]."""
         weights = self.weights(normalized_frequency)
-        projected = [encoder.project(modality, embeddings[modality]) for modality in self.modalities]
+        projected = [
+            encoder.project(modality, embeddings[modality]) for modality in self.modalities
+        ]
         return weights.unsqueeze(-1) * torch.stack([target_rows, *projected], dim=1)
 
     def score_parts(self, states: Tensor, rows: Tensor, encoder: ItemEncoder) -> Tensor:

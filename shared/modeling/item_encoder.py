@@ -9,6 +9,7 @@ J modalities, those given: a catalogue without images has no visual part.
 """
 
 from collections.abc import Mapping
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from shared.errors import InvalidInputError
 from shared.modeling.modality import Modality
 
 ENCODING_CHUNK = 8192
+PRINCIPAL_SAMPLE = 20_000
 
 
 class ItemEncoder(nn.Module):
@@ -31,14 +33,11 @@ class ItemEncoder(nn.Module):
         embeddings: Mapping[Modality, Tensor],
         codes: Mapping[Modality, Tensor],
         code_embeddings: Mapping[Modality, Tensor],
-        *,
-        content_scale: float = 1.0,
-        seed: int = 0,
     ) -> None:
         """embeddings: E_j [I, D_j]. codes: [I, L] int64. code_embeddings: [L, S, D], D = D_LLM.
 
         code_embeddings are those of the trained MM-RQ-VAE (Sec. 4.3), or random ones for the
-        ablation; they decide D.
+        ablation; they decide D. Before training call `initialise`.
 
         Raises InvalidInputError when the modalities or shapes do not agree, or a code is unknown.
         """
@@ -47,23 +46,34 @@ class ItemEncoder(nn.Module):
         self.modalities = tuple(modality for modality in Modality if modality in embeddings)
         self.dimension = next(iter(code_embeddings.values())).shape[2]
         self.number_of_items = next(iter(embeddings.values())).shape[0]
-        generator = torch.Generator().manual_seed(seed)
-        scale = _target_scale(embeddings)
         self.projections = nn.ModuleDict()
         self.code_embeddings = nn.ParameterDict()
         for modality in self.modalities:
             table = embeddings[modality].detach().to(torch.get_default_dtype())
             self.register_buffer(f"embeddings_{modality}", table.clone())
             self.register_buffer(f"codes_{modality}", codes[modality].detach().clone())
-            wanted = scale if modality == Modality.COLLABORATIVE else scale * content_scale
-            self.projections[modality] = _isometry(table, self.dimension, wanted, generator)
+            self.projections[modality] = nn.Linear(table.shape[1], self.dimension)
             self.code_embeddings[modality] = nn.Parameter(
                 code_embeddings[modality].detach().to(torch.get_default_dtype()).clone()
             )
         parts = 2 * len(self.modalities)
         self.widen = nn.Linear(parts * self.dimension, 2 * self.dimension)
         self.narrow = nn.Linear(2 * self.dimension, self.dimension)
-        self._start_as_sum(parts)
+
+    def initialise(self, *, content_scale: float = 1.0, seed: int = 0) -> "ItemEncoder":
+        """Start from what the embeddings know: W_j keep the geometry of E_j, f_MLP adds its parts.
+
+        content_scale: the norm of projected text and images, as a share of that of projected E_c.
+        """
+        generator = torch.Generator().manual_seed(seed)
+        tables = {modality: self.embeddings(modality) for modality in self.modalities}
+        scale = _common_scale(tables)
+        for modality, table in tables.items():
+            wanted = scale if modality == Modality.COLLABORATIVE else scale * content_scale
+            projection = cast(nn.Linear, self.projections[modality])
+            _start_as_isometry(projection, table, wanted, generator)
+        self._start_as_sum()
+        return self
 
     def forward(self, rows: Tensor) -> Tensor:
         """Input embeddings [..., D] of catalogue items. rows: any shape, int64."""
@@ -72,7 +82,9 @@ class ItemEncoder(nn.Module):
             {modality: self.codes(modality)[rows] for modality in self.modalities},
         )
 
-    def encode(self, embeddings: Mapping[Modality, Tensor], codes: Mapping[Modality, Tensor]) -> Tensor:
+    def encode(
+        self, embeddings: Mapping[Modality, Tensor], codes: Mapping[Modality, Tensor]
+    ) -> Tensor:
         """Input embeddings [..., D] of any items, new ones too.
 
         embeddings: E_j [..., D_j], codes: [..., L] int64, both of every modality of this encoder.
@@ -118,23 +130,21 @@ class ItemEncoder(nn.Module):
         return self.get_buffer(f"codes_{modality}")
 
     @torch.no_grad()
-    def _start_as_sum(self, parts: int) -> None:
+    def _start_as_sum(self) -> None:
         """gelu(x) - gelu(-x) = x, so with [S; -S] and [1, -1] f_MLP starts as the sum of its parts.
 
         S = [1 1 ... 1] adds the 2 J blocks. From there f_MLP is an ordinary two-layer MLP: a fresh
         one would scramble what E_c and the codes know, and learn it back slowly.
         """
         identity = torch.eye(self.dimension)
-        summing = identity.repeat(1, parts)
+        summing = identity.repeat(1, 2 * len(self.modalities))
         self.widen.weight.copy_(torch.cat([summing, -summing]))
         self.widen.bias.zero_()
         self.narrow.weight.copy_(torch.cat([identity, -identity], dim=1))
         self.narrow.bias.zero_()
 
 
-def random_code_embeddings(
-    like: Mapping[Modality, Tensor], *, seed: int
-) -> dict[Modality, Tensor]:
+def random_code_embeddings(like: Mapping[Modality, Tensor], *, seed: int) -> dict[Modality, Tensor]:
     """Code embeddings for the ablation of Sec. 3.2: of the same scale, with nothing learned in them."""
     generator = torch.Generator().manual_seed(seed)
     return {
@@ -143,31 +153,32 @@ def random_code_embeddings(
     }
 
 
-def _isometry(table: Tensor, dimension: int, scale: float, generator: torch.Generator) -> nn.Linear:
-    """W_j, b_j that start as: centre E_j, keep its geometry (its first D directions), rescale.
+@torch.no_grad()
+def _start_as_isometry(
+    projection: nn.Linear, table: Tensor, norm: float, generator: torch.Generator
+) -> None:
+    """Centre E_j, keep its geometry (its first D principal directions), bring it to this RMS norm.
 
     A random rotation follows, so that the modalities do not all use the same axes of R^D.
     """
-    mean = table.mean(dim=0)
-    centred = (table - mean).double()
+    dimension = projection.out_features
+    sample = table[:: max(1, len(table) // PRINCIPAL_SAMPLE)].double()
+    mean = sample.mean(dim=0)
+    centred = sample - mean
     rotation, _ = torch.linalg.qr(
         torch.randn(dimension, dimension, generator=generator, dtype=torch.float64)
     )
     _, directions = torch.linalg.eigh(centred.T @ centred)
     principal = directions.flip(1)[:, :dimension]
-    weight = rotation[:, : principal.shape[1]] @ principal.T
     rms_norm = (centred @ principal).square().sum(dim=1).mean().sqrt().clamp(min=1e-6)
-    weight = (weight * scale / rms_norm).to(table.dtype)
-    projection = nn.Linear(table.shape[1], dimension)
-    with torch.no_grad():
-        projection.weight.copy_(weight)
-        projection.bias.copy_(-(weight @ mean))
-    return projection
+    weight = rotation[:, : principal.shape[1]] @ principal.T * (norm / rms_norm)
+    projection.weight.copy_(weight)
+    projection.bias.copy_(-(weight @ mean))
 
 
-def _target_scale(embeddings: Mapping[Modality, Tensor]) -> float:
-    """The norm the projected embeddings start with: that of E_c, whose scale fits a dot product."""
-    table = embeddings.get(Modality.COLLABORATIVE)
+def _common_scale(tables: Mapping[Modality, Tensor]) -> float:
+    """The norm projected embeddings start with: that of E_c, which was trained for dot products."""
+    table = tables.get(Modality.COLLABORATIVE)
     if table is None:
         return 1.0
     return float((table - table.mean(dim=0)).square().sum(dim=1).mean().sqrt())
@@ -184,7 +195,9 @@ def _check(
         raise InvalidInputError.of("codes", f"must be of the modalities {sorted(embeddings)}")
     items = {len(table) for table in embeddings.values()} | {len(rows) for rows in codes.values()}
     if len(items) != 1:
-        raise InvalidInputError.of("embeddings", f"disagree on the number of items: {sorted(items)}")
+        raise InvalidInputError.of(
+            "embeddings", f"disagree on the number of items: {sorted(items)}"
+        )
     dimensions = {table.shape[2] for table in code_embeddings.values()}
     if len(dimensions) != 1:
         raise InvalidInputError.of("code_embeddings", f"have the dimensions {sorted(dimensions)}")

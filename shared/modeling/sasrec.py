@@ -220,7 +220,7 @@ def _fit(model: SASRec, split: Split, on_progress: OnProgress) -> SASRec:
             optimizer.zero_grad(set_to_none=True)
             loss.backward()
             optimizer.step()
-            on_progress(Progress(STAGE, epoch - 1, config.epochs, {"loss": float(loss)}))
+            on_progress(Progress(STAGE, epoch - 1, config.epochs, {"loss": loss.item()}))
         validation = evaluate(model.score, histories, split.validation_target[users])
         ndcg = validation.masked["ndcg@10"]
         on_progress(Progress(STAGE, epoch, config.epochs, {"validation_ndcg@10": ndcg}))

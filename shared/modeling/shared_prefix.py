@@ -57,7 +57,9 @@ def visible(prefix: int, number: int, response: int, device: torch.device | None
     return mask
 
 
-def positions(prefix: int, number: int, response: int, device: torch.device | None = None) -> Tensor:
+def positions(
+    prefix: int, number: int, response: int, device: torch.device | None = None
+) -> Tensor:
     """[1, T] position ids: those each token has in its own prompt."""
     in_block = torch.arange(response, device=device)
     first = prefix + 1 + torch.arange(number, device=device)

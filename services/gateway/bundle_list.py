@@ -1,0 +1,28 @@
+"""The bundles of a catalogue."""
+
+from shared.contracts.admin import Bundle, Bundles
+from shared.database.bundles import BundleRepository
+from shared.database.session import Database
+from shared.database.tables import BundleRow
+
+
+class BundleList:
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def all(self, catalog_id: str) -> Bundles:
+        async with self._database.transaction() as session:
+            rows = await BundleRepository(session, catalog_id).all()
+        return Bundles(bundles=[_view(row) for row in rows])
+
+
+def _view(row: BundleRow) -> Bundle:
+    return Bundle(
+        version=row.version,
+        state=row.state,  # type: ignore[arg-type]  # the table allows these states only
+        run_id=row.run_id,
+        items=row.manifest["dataset"]["items"],
+        metrics=row.manifest["metrics"],
+        created_at=row.created_at,
+        activated_at=row.activated_at,
+    )

@@ -1,0 +1,1 @@
+"""The routes, one file a domain: request in, service function, response out."""

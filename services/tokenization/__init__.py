@@ -1,0 +1,1 @@
+"""Vectors to semantic IDs, and the index of similar items."""

@@ -1,0 +1,48 @@
+"""`python -m services.training worker` and `python -m services.training relay`."""
+
+import argparse
+import asyncio
+
+from shared.settings import Settings, load_settings
+from shared.telemetry import configure_logs
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="services.training", description=__doc__)
+    parser.add_argument("role", choices=("worker", "relay"))
+    parser.add_argument(
+        "--metrics-port",
+        type=int,
+        default=None,
+        help="the relay's Prometheus metrics (default: off)",
+    )
+    arguments = parser.parse_args()
+    settings = load_settings()
+    configure_logs(arguments.role, settings.log_level, settings.log_format)
+    if arguments.role == "worker":
+        work(settings)
+    else:
+        from services.training.relay import relay_forever
+
+        asyncio.run(relay_forever(settings, metrics_port=arguments.metrics_port))
+
+
+def work(settings: Settings) -> None:
+    """Run the Celery worker: one training at a time, in a child process."""
+    from services.training.celery_app import QUEUE, app
+
+    app.worker_main(
+        [
+            "worker",
+            "--pool=prefork",
+            "--concurrency=1",
+            f"--queues={QUEUE}",
+            "--without-gossip",
+            "--without-mingle",
+            f"--loglevel={settings.log_level}",
+        ]
+    )
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,36 @@
+"""Fourth stage: the MM-RQ-VAE gives every item its semantic IDs (Sec. 4.2)."""
+
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from services.training.context import StageContext, compute
+from services.training.item_tables import load_item_tables
+from services.training.stages import embed
+from shared.modeling.mm_rq_vae import MMRQVAE, train_mm_rq_vae
+from shared.modeling.modality import Modality
+
+NAME = "quantize"
+CODES_FILE = "codes.safetensors"
+
+
+async def run(context: StageContext, folder: Path) -> None:
+    await compute(_train, context, folder)
+
+
+def _train(context: StageContext, folder: Path) -> None:
+    tables = load_item_tables(context.work.open(embed.NAME))
+    embeddings = {j: torch.from_numpy(table) for j, table in tables.embeddings.items()}
+    configs = context.configs
+    model = train_mm_rq_vae(embeddings, configs.quantizer, context.report, device=configs.device)
+    model.to("cpu").save(folder)
+    # Codes are those of the model as it is served: read back, on the CPU.
+    codes = MMRQVAE.load(folder).codes(embeddings)
+    save_file({j.value: rows for j, rows in codes.items()}, folder / CODES_FILE)
+
+
+def load_codes(folder: Path) -> dict[Modality, Tensor]:
+    """[I, L] int64 a modality."""
+    return {Modality(name): rows for name, rows in load_file(folder / CODES_FILE).items()}

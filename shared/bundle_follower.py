@@ -1,0 +1,249 @@
+"""Serving processes follow the live bundle of each catalogue without a restart.
+
+    on start, on a notice, every interval:   live in the database  !=  served here
+      -> load it beside the served one -> switch -> keep the former one for rollback, drop the rest
+
+The database is the truth. A load that fails is tried again; what is served stays until it succeeds.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any, Generic, TypeVar
+
+import structlog
+
+from shared.database.bundles import BundleRepository
+from shared.database.session import Database
+from shared.errors import NotFoundError, UnavailableError
+from shared.notices import Notices
+
+Loaded = TypeVar("Loaded")
+
+log = structlog.get_logger()
+
+
+@dataclass(eq=False)
+class _Held(Generic[Loaded]):
+    version: str
+    loaded: Loaded
+    users: int = 0
+    unused: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(eq=False)
+class _Catalog(Generic[Loaded]):
+    active: str | None = None
+    previous: str | None = None
+    held: dict[str, _Held[Loaded]] = field(default_factory=dict)
+    loading: dict[str, "asyncio.Task[Loaded]"] = field(default_factory=dict)
+    releasing: dict[str, "asyncio.Task[None]"] = field(default_factory=dict)
+    switching: asyncio.Lock = field(default_factory=asyncio.Lock)
+    looked: bool = False
+    problem: str | None = None
+
+
+async def _nothing(catalog_id: str, loaded: object) -> None:
+    """Nothing is to be done when a bundle becomes the active one."""
+
+
+class BundleFollower(Generic[Loaded]):
+    """The loaded bundles of some catalogues: the active one, the one before, one being prepared.
+
+    load(catalog_id, version): make a bundle ready to serve. activated(catalog_id, loaded): it is
+    served from now on. release(catalog_id, loaded): it is not held any more and nobody uses it.
+    """
+
+    def __init__(
+        self,
+        database: Database,
+        notices: Notices,
+        catalogs: Sequence[str],
+        *,
+        interval_s: float,
+        load: Callable[[str, str], Awaitable[Loaded]],
+        release: Callable[[str, Loaded], Awaitable[None]],
+        activated: Callable[[str, Loaded], Awaitable[None]] = _nothing,
+    ) -> None:
+        self._database = database
+        self._notices = notices
+        self._interval_s = interval_s
+        self._load_bundle = load
+        self._release_bundle = release
+        self._activated = activated
+        self._catalogs: dict[str, _Catalog[Loaded]] = {name: _Catalog() for name in catalogs}
+        self._task: asyncio.Task[None] | None = None
+
+    def start(self) -> None:
+        """Begin to follow, in the background."""
+        self._task = asyncio.create_task(self._follow_forever())
+
+    async def stop(self) -> None:
+        """Follow no more, and give up loads that have not finished. What is held stays held."""
+        loads = [task for catalog in self._catalogs.values() for task in catalog.loading.values()]
+        tasks = [*loads, *([self._task] if self._task else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    @contextmanager
+    def use(self, catalog_id: str, version: str | None = None) -> Iterator[Loaded]:
+        """The active bundle, or the one named; it is not released while the block runs.
+
+        Raises:
+            NotFoundError: the catalogue is not served here.
+            UnavailableError: no bundle is active, or the one named is not loaded.
+        """
+        catalog = self._catalog(catalog_id)
+        wanted = version or catalog.active
+        if wanted is None:
+            raise UnavailableError(
+                f"Catalogue {catalog_id} has no live bundle yet", retry_after_s=5
+            )
+        held = catalog.held.get(wanted)
+        if held is None:
+            raise UnavailableError(
+                f"Bundle {wanted} of catalogue {catalog_id} is not loaded", retry_after_s=1
+            )
+        held.users += 1
+        held.unused.clear()
+        try:
+            yield held.loaded
+        finally:
+            held.users -= 1
+            if held.users == 0:
+                held.unused.set()
+
+    def active(self, catalog_id: str) -> str | None:
+        """The version that is served. Raises NotFoundError for a catalogue not served here."""
+        return self._catalog(catalog_id).active
+
+    def held(self, catalog_id: str) -> dict[str, Loaded]:
+        """All that is loaded, by version. Raises NotFoundError as `active` does."""
+        return {v: held.loaded for v, held in self._catalog(catalog_id).held.items()}
+
+    @property
+    def catalogs(self) -> tuple[str, ...]:
+        return tuple(self._catalogs)
+
+    async def load(self, catalog_id: str, version: str) -> Loaded:
+        """Load a bundle beside the active one. Calls for the same version share one load.
+
+        Raises what the load raised, and NotFoundError for a catalogue not served here.
+        """
+        catalog = self._catalog(catalog_id)
+        while version in catalog.releasing:
+            await asyncio.wait([catalog.releasing[version]])
+        if version in catalog.held:
+            return catalog.held[version].loaded
+        task = catalog.loading.get(version)
+        if task is None:
+            task = asyncio.create_task(self._load(catalog_id, version))
+            catalog.loading[version] = task
+            task.add_done_callback(lambda done: _forget(catalog.loading, version, done, loud=False))
+        # A caller that goes away does not take the load from the others.
+        return await asyncio.shield(task)
+
+    async def activate(self, catalog_id: str, version: str) -> None:
+        """Serve from this bundle from now on; it is loaded first where it is not.
+
+        Raises as `load` does.
+        """
+        await self.load(catalog_id, version)
+        async with self._catalog(catalog_id).switching:
+            await self._switch(catalog_id, version)
+
+    async def follow(self) -> None:
+        """Bring every catalogue to the bundle that is live in the database. Raises nothing."""
+        await asyncio.gather(*(self._follow(catalog_id) for catalog_id in self._catalogs))
+
+    def require_ready(self) -> None:
+        """Raises UnavailableError while a catalogue's live bundle should be served and is not."""
+        for catalog_id, catalog in self._catalogs.items():
+            if catalog.active is not None:
+                continue
+            if not catalog.looked:
+                cause = catalog.problem or "it is being loaded"
+                raise UnavailableError(
+                    f"The live bundle of catalogue {catalog_id} is not served yet: {cause}",
+                    retry_after_s=2,
+                )
+
+    async def _follow_forever(self) -> None:
+        await self.follow()
+        async for _ in self._notices.wait(at_most_s=self._interval_s):
+            await self.follow()
+
+    async def _follow(self, catalog_id: str) -> None:
+        catalog = self._catalogs[catalog_id]
+        try:
+            version = await self._live_version(catalog_id)
+            if version is not None and version != catalog.active:
+                await self.load(catalog_id, version)
+                async with catalog.switching:
+                    # Another bundle may have gone live while this one was loading.
+                    if version == await self._live_version(catalog_id):
+                        await self._switch(catalog_id, version)
+            catalog.looked, catalog.problem = True, None
+        except Exception as error:  # whatever it is, the served bundle stays; tried again soon
+            self._note(catalog_id, error)
+
+    def _note(self, catalog_id: str, error: Exception) -> None:
+        catalog = self._catalogs[catalog_id]
+        problem = f"{type(error).__name__}: {error}"
+        if problem != catalog.problem:
+            log.warning("live bundle not followed", catalog_id=catalog_id, exc_info=error)
+        catalog.problem = problem
+
+    async def _live_version(self, catalog_id: str) -> str | None:
+        async with self._database.transaction() as session:
+            row = await BundleRepository(session, catalog_id).live()
+        return None if row is None else row.version
+
+    async def _load(self, catalog_id: str, version: str) -> Loaded:
+        loaded = await self._load_bundle(catalog_id, version)
+        self._catalogs[catalog_id].held[version] = _Held(version, loaded)
+        log.info("bundle loaded", catalog_id=catalog_id, bundle=version)
+        return loaded
+
+    async def _switch(self, catalog_id: str, version: str) -> None:
+        """The caller holds the catalogue's lock."""
+        catalog = self._catalogs[catalog_id]
+        if version == catalog.active:
+            return
+        if version not in catalog.held:  # released since it was loaded
+            await self.load(catalog_id, version)
+        catalog.active, catalog.previous = version, catalog.active
+        log.info("bundle active", catalog_id=catalog_id, bundle=version, before=catalog.previous)
+        await self._activated(catalog_id, catalog.held[version].loaded)
+        for stale in catalog.held.keys() - {catalog.active, catalog.previous}:
+            self._release(catalog_id, stale)
+
+    def _release(self, catalog_id: str, version: str) -> None:
+        catalog = self._catalogs[catalog_id]
+        task = asyncio.create_task(self._release_unused(catalog_id, catalog.held.pop(version)))
+        catalog.releasing[version] = task
+        task.add_done_callback(lambda done: _forget(catalog.releasing, version, done, loud=True))
+
+    async def _release_unused(self, catalog_id: str, held: _Held[Loaded]) -> None:
+        if held.users:
+            await held.unused.wait()
+        await self._release_bundle(catalog_id, held.loaded)
+        log.info("bundle released", catalog_id=catalog_id, bundle=held.version)
+
+    def _catalog(self, catalog_id: str) -> _Catalog[Loaded]:
+        catalog = self._catalogs.get(catalog_id)
+        if catalog is None:
+            raise NotFoundError(f"Catalogue {catalog_id} is not served here")
+        return catalog
+
+
+def _forget(
+    tasks: dict[str, "asyncio.Task[Any]"], version: str, done: "asyncio.Task[Any]", *, loud: bool
+) -> None:
+    """A finished task is not kept. The error of a load is told to those who asked for it."""
+    del tasks[version]
+    error = None if done.cancelled() else done.exception()
+    if loud and error is not None:
+        log.warning("bundle not released cleanly", bundle=version, exc_info=error)

@@ -1,0 +1,1 @@
+"""Text and images to vectors: the sources of E_t and E_v."""

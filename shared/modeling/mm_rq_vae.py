@@ -1,0 +1,325 @@
+"""MM-RQ-VAE: one RQ-VAE a modality, aligned with each other, gives an item its semantic IDs.
+
+s_j [n, D_j] -> centre, scale -> encoder -> z_j [n, D] -> residual quantizer -> codes [n, L]
+                                                          quantized z_j [n, D] -> decoder -> s_j
+
+loss = reconstruction (Eq. 12) + beta * alignment (Eq. 13-15) + gamma * RQ-VAE loss (Eq. 5, 11)
+"""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+
+from shared.errors import InvalidInputError
+from shared.modeling.losses import info_nce, mmd2, rq_vae_loss
+from shared.modeling.modality import CONTENT_MODALITIES, Modality
+from shared.modeling.progress import OnProgress, Progress, ignore_progress
+from shared.modeling.residual_quantizer import (
+    Balance,
+    Quantization,
+    ResidualQuantizer,
+    codebook_size_for,
+)
+
+STAGE = "quantize"
+WEIGHTS_FILE = "mm_rq_vae.safetensors"
+CONFIG_FILE = "mm_rq_vae.json"
+
+# Inference runs in blocks of exactly this many rows (the last one padded): products of one shape
+# round alike, so an item's codes do not depend on the items it is tokenized with.
+BLOCK_ROWS = 32
+
+
+@dataclass(frozen=True)
+class MMRQVAEConfig:
+    """dimension: D of the codes, the base LLM's embedding size. codebook_size: S; None chooses it
+    by `codebook_size_for` the catalogue.
+
+    reconstruction: MMD^2 (Eq. 12), squared error (Eq. 4), or their sum. alignment: InfoNCE
+    (Eq. 14) or MMD^2 of quantized embeddings. alpha, beta, gamma: Eq. 5 and 11.
+    revival_epochs: every so many epochs codes that no item uses are moved to where they are
+    needed; the last quarter of the training is left to settle.
+    """
+
+    dimension: int
+    levels: int = 4
+    codebook_size: int | None = None
+    hidden: int = 512
+    reconstruction: Literal["mmd", "mse", "mmd+mse"] = "mmd"
+    alignment: Literal["info_nce", "mmd"] = "info_nce"
+    alpha: float = 1.0
+    beta: float = 1e-3
+    gamma: float = 1.0
+    temperature: float = 0.1
+    epochs: int = 60
+    batch_size: int = 256
+    learning_rate: float = 1e-3
+    k_means_iterations: int = 15
+    sinkhorn_epsilon: float = 0.003
+    sinkhorn_iterations: int = 30
+    revival_epochs: int = 5
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        for name in (
+            "dimension", "levels", "hidden", "epochs", "batch_size", "k_means_iterations",
+            "sinkhorn_iterations", "revival_epochs",
+        ):  # fmt: skip
+            if getattr(self, name) < 1:
+                raise InvalidInputError.of(name, f"must be at least 1, not {getattr(self, name)}")
+        if self.codebook_size is not None and self.codebook_size < 2:
+            raise InvalidInputError.of("codebook_size", "must be at least 2")
+        for name in ("temperature", "learning_rate", "sinkhorn_epsilon"):
+            if getattr(self, name) <= 0:
+                raise InvalidInputError.of(name, f"must be above 0, not {getattr(self, name)}")
+        for name in ("alpha", "beta", "gamma"):
+            if getattr(self, name) < 0:
+                raise InvalidInputError.of(name, f"must not be negative: {getattr(self, name)}")
+        if self.reconstruction not in ("mmd", "mse", "mmd+mse"):
+            raise InvalidInputError.of("reconstruction", f"is unknown: {self.reconstruction}")
+        if self.alignment not in ("info_nce", "mmd"):
+            raise InvalidInputError.of("alignment", f"is unknown: {self.alignment}")
+
+
+class MMRQVAE(nn.Module):
+    """One tower a modality; `input_dimensions` says which modalities there are, and their D_j."""
+
+    def __init__(
+        self, input_dimensions: Mapping[Modality, int], codebook_size: int, config: MMRQVAEConfig
+    ) -> None:
+        super().__init__()
+        if not input_dimensions:
+            raise InvalidInputError.of("embeddings", "name no modality")
+        self.config = config
+        self.codebook_size = codebook_size
+        self.modalities = tuple(j for j in Modality if j in input_dimensions)
+        self.input_dimensions = {j: input_dimensions[j] for j in self.modalities}
+        self.towers = nn.ModuleDict(
+            {j.value: Tower(input_dimensions[j], codebook_size, config) for j in self.modalities}
+        )
+
+    def tower(self, modality: Modality) -> "Tower":
+        """Raises InvalidInputError when the model was trained without this modality."""
+        if modality not in self.modalities:
+            raise InvalidInputError.of(
+                "modality", f"{modality.value} is not one of {[j.value for j in self.modalities]}"
+            )
+        tower = self.towers[modality.value]
+        assert isinstance(tower, Tower)
+        return tower
+
+    @torch.inference_mode()
+    def codes(self, embeddings: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
+        """Semantic IDs, int64 [n, L] a modality, of raw embeddings [n, D_j]; any subset will do.
+
+        The codes of an item do not depend on the other items of the call, nor on the other
+        modalities. Raises InvalidInputError for an unknown modality or embeddings that do not fit.
+        """
+        return {j: self._codes(j, vectors) for j, vectors in embeddings.items()}
+
+    @torch.inference_mode()
+    def quantized(self, codes: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
+        """Quantized embeddings [n, D] a modality: the sums of the code embeddings of [n, L]."""
+        return {j: self.tower(j).quantizer.decode(rows) for j, rows in codes.items()}
+
+    def code_embeddings(self, modality: Modality) -> Tensor:
+        """[L, S, D] trained code embeddings, a copy without gradient (they start E_SID, Sec. 4.3)."""
+        return self.tower(modality).quantizer.codebooks.detach().clone()
+
+    def save(self, folder: Path) -> None:
+        """Write weights and config into `folder`, which is made if missing."""
+        folder.mkdir(parents=True, exist_ok=True)
+        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
+        save_file(weights, str(folder / WEIGHTS_FILE))
+        document = {
+            "input_dimensions": {j.value: size for j, size in self.input_dimensions.items()},
+            "codebook_size": self.codebook_size,
+            "config": asdict(self.config),
+        }
+        (folder / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "MMRQVAE":
+        """Read what `save` wrote, ready to tokenize on the CPU."""
+        document = json.loads((folder / CONFIG_FILE).read_text())
+        dimensions = {Modality(name): size for name, size in document["input_dimensions"].items()}
+        config = MMRQVAEConfig(**document["config"])
+        model = cls(dimensions, document["codebook_size"], config)
+        model.load_state_dict(load_file(str(folder / WEIGHTS_FILE)))
+        return model.eval()
+
+    def _codes(self, modality: Modality, vectors: Tensor) -> Tensor:
+        tower = self.tower(modality)
+        field = f"embeddings.{modality.value}"
+        vectors = _checked(field, vectors, self.input_dimensions[modality]).to(tower.mean)
+        blocks = []
+        for block in vectors.split(BLOCK_ROWS):
+            padded = F.pad(block, (0, 0, 0, BLOCK_ROWS - len(block)))
+            blocks.append(tower.quantizer(tower.encode(padded)).codes[: len(block)])
+        if not blocks or not len(vectors):
+            return torch.empty(0, self.config.levels, dtype=torch.int64, device=vectors.device)
+        return torch.cat(blocks)
+
+
+class Tower(nn.Module):
+    """The RQ-VAE of one modality. `mean` [D_j] and `scale` [] standardise its raw embeddings.
+
+    One scale for all dimensions keeps the order of distances, which is what is to be preserved.
+    """
+
+    mean: Tensor
+    scale: Tensor
+
+    def __init__(self, input_dimension: int, codebook_size: int, config: MMRQVAEConfig) -> None:
+        super().__init__()
+        self.register_buffer("mean", torch.zeros(input_dimension))
+        self.register_buffer("scale", torch.ones(()))
+        self.encoder = _mlp(input_dimension, config.hidden, config.dimension)
+        self.quantizer = ResidualQuantizer(config.levels, codebook_size, config.dimension)
+        self.decoder = _mlp(config.dimension, config.hidden, input_dimension)
+
+    def fit_scale(self, vectors: Tensor) -> None:
+        self.mean.copy_(vectors.mean(dim=0))
+        deviation = (vectors - self.mean).square().mean().sqrt()
+        self.scale.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
+
+    def standardise(self, vectors: Tensor) -> Tensor:
+        return (vectors - self.mean) / self.scale
+
+    def encode(self, vectors: Tensor) -> Tensor:
+        """Raw embeddings [n, D_j] -> z [n, D]."""
+        z: Tensor = self.encoder(self.standardise(vectors))
+        return z
+
+
+def train_mm_rq_vae(
+    embeddings: Mapping[Modality, Tensor],
+    config: MMRQVAEConfig,
+    on_progress: OnProgress = ignore_progress,
+    *,
+    device: str = "cpu",
+) -> MMRQVAE:
+    """Train on the embeddings [I, D_j] of all items, for any set of modalities.
+
+    c-t and c-v are aligned where both sides exist. `on_progress` is called after every step.
+    The global random state is left as it was.
+
+    Raises InvalidInputError when there is no modality or item, the item counts differ, or a
+    value is not finite.
+    """
+    inputs = {
+        j: _checked(f"embeddings.{j.value}", vectors, vectors.shape[-1]).to(device, torch.float32)
+        for j, vectors in embeddings.items()
+    }
+    counts = {j.value: len(vectors) for j, vectors in inputs.items()}
+    if len(set(counts.values())) > 1 or not all(counts.values()):
+        raise InvalidInputError.of("embeddings", f"must cover the same items: {counts}")
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
+        torch.manual_seed(config.seed)
+        items = next(iter(counts.values()), 0)
+        size = config.codebook_size or codebook_size_for(items)
+        dimensions = {j: vectors.shape[1] for j, vectors in inputs.items()}
+        model = MMRQVAE(dimensions, size, config).to(device)
+        return _fit(model, inputs, on_progress)
+
+
+def _fit(model: MMRQVAE, inputs: Mapping[Modality, Tensor], on_progress: OnProgress) -> MMRQVAE:
+    config = model.config
+    items = len(next(iter(inputs.values())))
+    for j, vectors in inputs.items():
+        tower = model.tower(j)
+        tower.fit_scale(vectors)
+        with torch.no_grad():
+            tower.quantizer.initialise(_encode_all(tower, vectors), config.k_means_iterations)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
+    steps_per_epoch = -(-items // config.batch_size)
+    total = config.epochs * steps_per_epoch
+    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
+    step = 0
+    for epoch in range(config.epochs):
+        if epoch and epoch % config.revival_epochs == 0 and epoch < 0.75 * config.epochs:
+            for j, vectors in inputs.items():
+                tower = model.tower(j)
+                tower.quantizer.revive_dead_codes(_encode_all(tower, vectors))
+        order = torch.randperm(items, device=next(iter(inputs.values())).device)
+        for rows in order.tensor_split(steps_per_epoch):
+            losses = _losses(model, {j: vectors[rows] for j, vectors in inputs.items()})
+            loss = torch.stack(list(losses.values())).sum()
+            optimizer.zero_grad(set_to_none=True)
+            loss.backward()
+            optimizer.step()
+            schedule.step()
+            step += 1
+            on_progress(Progress(STAGE, step, total, _as_floats(losses)))
+    return model.eval()
+
+
+def _losses(model: MMRQVAE, batch: Mapping[Modality, Tensor]) -> dict[str, Tensor]:
+    """The weighted terms of Eq. 11. Squared norms are taken per dimension, so that alpha, beta
+    and gamma mean the same at every D."""
+    config = model.config
+    balance = Balance(config.sinkhorn_epsilon, config.sinkhorn_iterations)
+    reconstruction, quantization = [], []
+    quantized: dict[Modality, Tensor] = {}
+    for j, vectors in batch.items():
+        tower = model.tower(j)
+        target = tower.standardise(vectors)
+        result: Quantization = tower.quantizer(tower.encoder(target), balance)
+        quantized[j] = result.quantized
+        reconstruction.append(_reconstruction(tower.decoder(result.quantized), target, config))
+        per_item = rq_vae_loss(result.residuals, result.code_embeddings, config.alpha)
+        quantization.append(per_item / config.dimension)
+    losses = {
+        "reconstruction": torch.stack(reconstruction).sum(),
+        "quantization": config.gamma * torch.stack(quantization).sum(),
+    }
+    aligned = _alignments(quantized, config)
+    if aligned:
+        losses["alignment"] = config.beta * torch.stack(aligned).sum()
+    return losses
+
+
+def _reconstruction(decoded: Tensor, target: Tensor, config: MMRQVAEConfig) -> Tensor:
+    if config.reconstruction == "mmd":
+        return mmd2(target, decoded)
+    if config.reconstruction == "mse":
+        return F.mse_loss(decoded, target)
+    return mmd2(target, decoded) + F.mse_loss(decoded, target)
+
+
+def _alignments(quantized: Mapping[Modality, Tensor], config: MMRQVAEConfig) -> list[Tensor]:
+    if Modality.COLLABORATIVE not in quantized:
+        return []
+    collaborative = quantized[Modality.COLLABORATIVE]
+    others = [quantized[j] for j in CONTENT_MODALITIES if j in quantized]
+    if config.alignment == "mmd":
+        return [mmd2(collaborative, other) for other in others]
+    return [info_nce(collaborative, other, config.temperature) for other in others]
+
+
+@torch.no_grad()
+def _encode_all(tower: Tower, vectors: Tensor, rows: int = 4096) -> Tensor:
+    return torch.cat([tower.encode(block) for block in vectors.split(rows)])
+
+
+def _checked(field: str, vectors: Tensor, dimension: int) -> Tensor:
+    if vectors.ndim != 2 or vectors.shape[1] != dimension:
+        raise InvalidInputError.of(field, f"must be [n, {dimension}], not {tuple(vectors.shape)}")
+    if not bool(torch.isfinite(vectors).all()):
+        raise InvalidInputError.of(field, "must be finite")
+    return vectors
+
+
+def _as_floats(losses: Mapping[str, Tensor]) -> dict[str, float]:
+    return {name: value.item() for name, value in losses.items()}
+
+
+def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
+    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))

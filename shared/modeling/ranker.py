@@ -1,0 +1,309 @@
+"""The ranker: item encoder -> LLM with LoRA -> fusion head (Sec. 4.3), and its files.
+
+    history --prompt--> token ids --[LLM table | item encoder]--> LLM --last token--> o_LLM
+    o_LLM --fusion head--> a score for every item of the catalogue
+
+`save` writes into one folder:
+
+    ranker.json                 sizes, prompt, LoRA and base model: what the rest means
+    adapter_config.json, adapter_model.safetensors      LoRA, in PEFT's format
+    item_encoder.safetensors    W_j, b_j, code embeddings, f_MLP, E_j, semantic IDs
+    fusion_head.safetensors     E_x, g, q
+    base/                       the base model, only if its weights exist nowhere else
+"""
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from peft import LoraConfig, PeftModel, get_peft_model
+from safetensors.torch import load_file, save_file
+from torch import Tensor, nn
+from transformers import LlamaForCausalLM
+
+from shared.errors import UnavailableError
+from shared.modeling.base_model import (
+    BaseKind,
+    BaseModel,
+    BaseSource,
+    load_base,
+    load_checkpoint,
+)
+from shared.modeling.fusion_head import FusionHead
+from shared.modeling.item_encoder import ItemEncoder
+from shared.modeling.modality import Modality
+from shared.modeling.prompt import PromptTemplate
+from shared.modeling.shared_prefix import shared_prefix_states
+
+LORA_TARGETS = ("gate_proj", "up_proj", "down_proj")
+BASE_FOLDER = "base"
+
+
+@dataclass(frozen=True)
+class LoraSpec:
+    """LoRA on the gate, up and down projections; the paper's sizes."""
+
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.05
+
+
+class Ranker(nn.Module):
+    """History -> o_LLM -> scores. `base` holds the LLM, with LoRA attached or merged."""
+
+    def __init__(
+        self,
+        base: BaseModel,
+        item_encoder: ItemEncoder,
+        fusion_head: FusionHead,
+        prompt: PromptTemplate,
+        source: BaseSource,
+        *,
+        lora: LoraSpec | None = None,
+        train_base: bool = False,
+    ) -> None:
+        """lora: attach a fresh adapter; None leaves the model as it is (merged, or already adapted).
+
+        train_base: the base's own weights are trained too (those of a tiny base are random).
+        """
+        super().__init__()
+        self.language_model: Any = base.model
+        self.tokenizer = base.tokenizer
+        self.item_encoder = item_encoder
+        self.fusion_head = fusion_head
+        self.prompt = prompt
+        self.source = source
+        self.train_base = train_base
+        if lora is not None:
+            self.language_model = get_peft_model(base.model, _peft_config(lora))
+            if train_base:
+                self.decoder.requires_grad_(True)
+
+    @property
+    def decoder(self) -> Any:
+        """The Llama decoder, without language-model head."""
+        model = self.language_model
+        causal = model.get_base_model() if isinstance(model, PeftModel) else model
+        return causal.model
+
+    def base_parameters(self) -> list[nn.Parameter]:
+        """The LLM's trainable parameters: LoRA's, and its own where they are trained."""
+        return [p for p in self.language_model.parameters() if p.requires_grad]
+
+    def new_parameters(self) -> list[nn.Parameter]:
+        """The item encoder's and the fusion head's parameters."""
+        return [*self.item_encoder.parameters(), *self.fusion_head.parameters()]
+
+    def trainable_share(self) -> float:
+        """Trainable parameters of the LLM as a share of the LLM's (0.19 % in the paper)."""
+        total = sum(parameter.numel() for parameter in self.language_model.parameters())
+        return sum(parameter.numel() for parameter in self.base_parameters()) / total
+
+    def prefix_states(self, items: Tensor) -> Tensor:
+        """o_LLM [B, n, D] after each of the items' prefixes. items: input embeddings [B, n, D]."""
+        prefix, suffix = self._prompt_embeddings()
+        states = shared_prefix_states(self.decoder, prefix, items.to(prefix.dtype), suffix)
+        return states.to(items.dtype)
+
+    def hidden_states(
+        self, histories: Sequence[NDArray[np.int64]], table: Tensor | None = None
+    ) -> Tensor:
+        """o_LLM [B, D] of histories of item rows, oldest first (only the last `max_history` count).
+
+        table: `input_table()`, when the caller has it already.
+        """
+        recent = [torch.from_numpy(self.prompt.recent(history)) for history in histories]
+        lengths = [len(rows) for rows in recent]
+        rows, places = torch.unique(torch.cat(recent), return_inverse=True)
+        rows = rows.to(self.device)
+        embedded = self.item_encoder(rows) if table is None else table[rows]
+        prefix, suffix = self._prompt_embeddings()
+        dtype = embedded.dtype
+        prompts = [
+            torch.cat([prefix, embedded[own.to(self.device)].to(prefix.dtype), suffix])
+            for own in places.split(lengths)
+        ]
+        tokens = nn.utils.rnn.pad_sequence(prompts, batch_first=True)
+        ends = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
+        mask = torch.arange(tokens.shape[1], device=self.device) < ends.unsqueeze(1)
+        states = self.decoder(
+            inputs_embeds=tokens, attention_mask=mask.long(), use_cache=False
+        ).last_hidden_state
+        return cast(Tensor, states[torch.arange(len(prompts)), ends - 1].to(dtype))
+
+    def score(self, histories: Sequence[NDArray[np.int64]]) -> Tensor:
+        """Scores [B, I] of the whole catalogue for histories of item rows."""
+        return self.fusion_head.scores(self.hidden_states(histories), self.item_encoder)
+
+    @torch.inference_mode()
+    def scorer(self) -> Callable[[list[NDArray[np.int64]]], Tensor]:
+        """`score` for many batches: input table and fused matrix are computed once, here and now."""
+        table, fused = self.input_table(), self.fused_matrix()
+        return torch.inference_mode()(
+            lambda histories: self.hidden_states(histories, table) @ fused.T
+        )
+
+    def input_table(self) -> Tensor:
+        """Eq. 16 for the catalogue: the LLM's input embedding of every item [I, D]."""
+        return self.item_encoder.table()
+
+    def fused_matrix(self) -> Tensor:
+        """E* [I, D]: o_LLM E*^T is Eq. 18."""
+        return self.fusion_head.fused_matrix(self.item_encoder)
+
+    def encode_items(
+        self, embeddings: Mapping[Modality, Tensor], codes: Mapping[Modality, Tensor]
+    ) -> Tensor:
+        """Input embeddings [n, D] of items outside the training catalogue."""
+        return self.item_encoder.encode(embeddings, codes)
+
+    def _prompt_embeddings(self) -> tuple[Tensor, Tensor]:
+        embed = self.decoder.embed_tokens
+        prefix = torch.tensor(self.prompt.prefix, dtype=torch.int64, device=self.device)
+        suffix = torch.tensor(self.prompt.suffix, dtype=torch.int64, device=self.device)
+        return embed(prefix), embed(suffix)
+
+    @property
+    def device(self) -> torch.device:
+        return self.item_encoder.narrow.weight.device
+
+    def save(self, folder: Path) -> None:
+        """Write the files named above. Raises UnavailableError when LoRA was merged away."""
+        if not isinstance(self.language_model, PeftModel):
+            raise UnavailableError("ranker: a merged ranker has no adapter to save")
+        folder.mkdir(parents=True, exist_ok=True)
+        own_base = self.train_base or self.source.kind == BaseKind.TINY
+        reference = BASE_FOLDER if own_base else self.source.name or self.source.kind.value
+        self.language_model.peft_config["default"].base_model_name_or_path = reference
+        self.language_model.save_pretrained(folder)
+        if own_base:
+            save_base(self.language_model, self.tokenizer, folder / BASE_FOLDER)
+        save_file(_contiguous(self.item_encoder), folder / "item_encoder.safetensors")
+        save_file(_contiguous(self.fusion_head), folder / "fusion_head.safetensors")
+        document = {
+            "base": self.source.as_dict(),
+            "own_base": own_base,
+            "train_base": self.train_base,
+            "lora": _lora_of(self.language_model),
+            "prompt": self.prompt.as_dict(),
+            "modalities": list(self.item_encoder.modalities),
+            "temperature": self.fusion_head.temperature,
+        }
+        (folder / "ranker.json").write_text(json.dumps(document, indent=2) + "\n")
+
+    @classmethod
+    def load(cls, folder: Path) -> "Ranker":
+        """Read what `save` wrote, in eval mode; it can be trained further.
+
+        Raises UnavailableError when a file is missing or the base model cannot be had.
+        """
+        document = _read_json(folder / "ranker.json")
+        source = BaseSource.from_dict(document["base"])
+        if document["own_base"]:
+            base = load_checkpoint(str(folder / BASE_FOLDER), dtype=source.dtype)
+        else:
+            base = load_base(source)
+        model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=True)
+        item_encoder = _load_item_encoder(folder / "item_encoder.safetensors", document)
+        ranker = cls(
+            BaseModel(cast(LlamaForCausalLM, model), base.tokenizer),
+            item_encoder,
+            _load_fusion_head(folder / "fusion_head.safetensors", document, item_encoder),
+            PromptTemplate.from_dict(document["prompt"]),
+            source,
+            train_base=document["train_base"],
+        )
+        if ranker.train_base:
+            ranker.decoder.requires_grad_(True)
+        return ranker.eval()
+
+
+def load_for_serving(folder: Path) -> Ranker:
+    """The saved ranker with its adapter merged into the base: no LoRA, no gradients, eval mode.
+
+    Raises UnavailableError as `Ranker.load` does.
+    """
+    ranker = Ranker.load(folder)
+    ranker.language_model = ranker.language_model.merge_and_unload()
+    return ranker.requires_grad_(False).eval()
+
+
+def write_merged_checkpoint(ranker: Ranker, folder: Path) -> None:
+    """Write the LLM of a ranker from `load_for_serving` as a Hugging Face folder, for an engine."""
+    ranker.language_model.save_pretrained(folder)
+    ranker.tokenizer.save_pretrained(folder)
+
+
+def save_base(model: Any, tokenizer: Any, folder: Path) -> None:
+    """Write the base inside a PEFT model, without its adapter, as a Hugging Face folder."""
+    state = {
+        name.replace(".base_layer.", "."): tensor.contiguous()
+        for name, tensor in model.get_base_model().state_dict().items()
+        if ".lora_" not in name
+    }
+    model.get_base_model().save_pretrained(folder, state_dict=state)
+    tokenizer.save_pretrained(folder)
+
+
+def _peft_config(lora: LoraSpec) -> LoraConfig:
+    return LoraConfig(
+        r=lora.rank,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules=list(LORA_TARGETS),
+        task_type="CAUSAL_LM",
+    )
+
+
+def _lora_of(model: Any) -> dict[str, Any]:
+    config = model.peft_config["default"]
+    return asdict(LoraSpec(config.r, config.lora_alpha, config.lora_dropout))
+
+
+def _contiguous(module: nn.Module) -> dict[str, Tensor]:
+    return {
+        name: tensor.detach().cpu().contiguous() for name, tensor in module.state_dict().items()
+    }
+
+
+def _read_json(path: Path) -> dict[str, Any]:
+    try:
+        document: dict[str, Any] = json.loads(path.read_text())
+    except (OSError, ValueError) as error:
+        raise UnavailableError(f"ranker: {path} cannot be read: {error}") from error
+    return document
+
+
+def _read_tensors(path: Path) -> dict[str, Tensor]:
+    if not path.is_file():
+        raise UnavailableError(f"ranker: {path} is missing")
+    return load_file(path)
+
+
+def _load_item_encoder(path: Path, document: dict[str, Any]) -> ItemEncoder:
+    state = _read_tensors(path)
+    modalities = [Modality(name) for name in document["modalities"]]
+    encoder = ItemEncoder(
+        {modality: state[f"embeddings_{modality}"] for modality in modalities},
+        {modality: state[f"codes_{modality}"] for modality in modalities},
+        {modality: state[f"code_embeddings.{modality}"] for modality in modalities},
+    )
+    encoder.load_state_dict(state)
+    return encoder
+
+
+def _load_fusion_head(path: Path, document: dict[str, Any], encoder: ItemEncoder) -> FusionHead:
+    state = _read_tensors(path)
+    head = FusionHead(
+        state["frequency"],
+        encoder.modalities,
+        encoder.dimension,
+        temperature=document["temperature"],
+    )
+    head.load_state_dict(state)
+    return head

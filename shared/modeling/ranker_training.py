@@ -1,0 +1,367 @@
+"""Fine-tuning the ranker (Sec. 4.3): every prefix of every history, early stopping on validation.
+
+Loss, by `RankerConfig.loss`: cross-entropy over the catalogue (`full`), over sampled items
+(`sampled`, for large catalogues) or the paper's binary cross-entropy (`bce`).
+"""
+
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from enum import StrEnum
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from shared.errors import ConflictError, InvalidInputError
+from shared.modeling.base_model import BaseSource, load_base
+from shared.modeling.evaluation import evaluate
+from shared.modeling.fusion_head import FusionHead
+from shared.modeling.item_encoder import ItemEncoder
+from shared.modeling.losses import full_softmax_loss, sampled_bce_loss, sampled_softmax_loss
+from shared.modeling.modality import Modality
+from shared.modeling.progress import OnProgress, Progress, ignore_progress
+from shared.modeling.prompt import DEFAULT_MAX_HISTORY, PromptTemplate
+from shared.modeling.ranker import LoraSpec, Ranker
+from shared.modeling.sasrec import training_windows
+from shared.modeling.sequences import NOT_EVALUATED, Split, item_frequency
+from shared.modeling.window_batches import WindowBatch, batches_of
+
+STAGE = "finetune"
+SELECTION_METRIC = "ndcg@10"
+CHECKPOINT_FILE = "checkpoint.pt"
+
+
+class RankerLoss(StrEnum):
+    FULL = "full"
+    SAMPLED = "sampled"
+    BCE = "bce"
+
+
+@dataclass(frozen=True)
+class RankerConfig:
+    """How the ranker is trained. The defaults are those of the small profile.
+
+    train_base: train the base's own weights beside LoRA (a base of random weights needs it).
+    learning_rate_base: of the LLM's parameters; learning_rate_new: of the item encoder and head.
+    batch_size: windows of at most `max_history` targets. negatives: items sampled for a batch.
+    patience: epochs without a better validation nDCG@10 before training stops.
+    checkpoint_every: steps between checkpoints, where a folder for them is given.
+    """
+
+    epochs: int = 30
+    patience: int = 4
+    batch_size: int = 64
+    learning_rate_base: float = 1e-3
+    learning_rate_new: float = 1e-3
+    weight_decay: float = 0.01
+    warm_up_steps: int = 50
+    gradient_clip: float = 1.0
+    item_dropout: float = 0.3
+    state_dropout: float = 0.3
+    loss: RankerLoss = RankerLoss.FULL
+    negatives: int = 512
+    max_history: int = DEFAULT_MAX_HISTORY
+    train_base: bool = True
+    lora: LoraSpec = field(default_factory=LoraSpec)
+    temperature: float = 1.0
+    content_scale: float = 0.5
+    checkpoint_every: int = 500
+    seed: int = 0
+    device: str = "cpu"
+
+    def __post_init__(self) -> None:
+        for name in (
+            "epochs",
+            "patience",
+            "batch_size",
+            "negatives",
+            "max_history",
+            "checkpoint_every",
+        ):
+            if getattr(self, name) < 1:
+                raise InvalidInputError.of(f"ranker.{name}", "must be at least 1")
+        for name in ("item_dropout", "state_dropout"):
+            if not 0 <= getattr(self, name) < 1:
+                raise InvalidInputError.of(f"ranker.{name}", "must be in [0, 1)")
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def train_ranker(
+    split: Split,
+    number_of_items: int,
+    embeddings: Mapping[Modality, Tensor],
+    codes: Mapping[Modality, Tensor],
+    code_embeddings: Mapping[Modality, Tensor],
+    source: BaseSource,
+    config: RankerConfig,
+    on_progress: OnProgress = ignore_progress,
+    *,
+    checkpoint_folder: Path | None = None,
+) -> Ranker:
+    """Train on `split.train`; return the ranker of the best validation epoch, in eval mode.
+
+    embeddings: E_j [I, D_j]. codes: [I, L]. code_embeddings: [L, S, D_LLM] (or random ones).
+    checkpoint_folder: holds a checkpoint that a later call with the same inputs goes on from. On one
+    CPU thread count the resumed run ends in the same weights, bit by bit, as an unbroken one.
+
+    Raises InvalidInputError when the inputs do not agree or no user has a validation item, and
+    ConflictError when the folder's checkpoint was written for other settings or data.
+    """
+    _check_inputs(split, number_of_items, embeddings)
+    ranker = build_ranker(
+        split, number_of_items, embeddings, codes, code_embeddings, source, config
+    )
+    run = _Run(ranker, split, config, on_progress, checkpoint_folder)
+    run.resume()
+    while not run.finished:
+        run.epoch()
+    ranker.load_state_dict(run.best_weights, strict=False)
+    return ranker.eval()
+
+
+def build_ranker(
+    split: Split,
+    number_of_items: int,
+    embeddings: Mapping[Modality, Tensor],
+    codes: Mapping[Modality, Tensor],
+    code_embeddings: Mapping[Modality, Tensor],
+    source: BaseSource,
+    config: RankerConfig,
+) -> Ranker:
+    """The ranker before its first step. Raises InvalidInputError as `train_ranker` does."""
+    source = replace(source, tiny=replace(source.tiny, seed=config.seed))
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(config.seed)
+        base = load_base(source)
+        encoder = ItemEncoder(embeddings, codes, code_embeddings)
+        if encoder.dimension != base.model.config.hidden_size:
+            raise InvalidInputError.of(
+                "code_embeddings",
+                f"have the dimension {encoder.dimension}, the base model"
+                f" {base.model.config.hidden_size}",
+            )
+        encoder.initialise(content_scale=config.content_scale, seed=config.seed)
+        head = FusionHead(
+            torch.from_numpy(item_frequency(split, number_of_items)),
+            encoder.modalities,
+            encoder.dimension,
+            temperature=config.temperature,
+            seed=config.seed,
+        )
+        prompt = PromptTemplate.from_tokenizer(
+            base.tokenizer,
+            vocabulary_size=base.model.config.vocab_size,
+            max_history=config.max_history,
+        )
+        ranker = Ranker(
+            base, encoder, head, prompt, source, lora=config.lora, train_base=config.train_base
+        )
+    return ranker.to(config.device)
+
+
+class _Run:
+    """One training run: what a checkpoint has to hold, and the loop over it."""
+
+    def __init__(
+        self,
+        ranker: Ranker,
+        split: Split,
+        config: RankerConfig,
+        on_progress: OnProgress,
+        folder: Path | None,
+    ) -> None:
+        self.ranker = ranker
+        self.split = split
+        self.config = config
+        self.on_progress = on_progress
+        self.checkpoint = None if folder is None else folder / CHECKPOINT_FILE
+        self.fingerprint = _fingerprint(ranker, split, config)
+        self.optimizer = _optimizer(ranker, config)
+        self.histories = split.validation_histories()
+        self.epochs_done = 0
+        self.steps_in_epoch = 0
+        self.steps_done = 0
+        self.stale_epochs = 0
+        self.best_metric = -1.0
+        self.best_weights: dict[str, Tensor] = {}
+
+    @property
+    def finished(self) -> bool:
+        return self.epochs_done >= self.config.epochs or self.stale_epochs >= self.config.patience
+
+    def epoch(self) -> None:
+        batches = self._batches()
+        self.ranker.train()
+        for batch in batches[self.steps_in_epoch :]:
+            loss = self._step(batch)
+            self.steps_in_epoch += 1
+            self.steps_done += 1
+            if self.steps_done % self.config.checkpoint_every == 0:
+                self.save()
+            self._report(len(batches), {"loss": loss})
+        self._validate()
+        self.epochs_done += 1
+        self.steps_in_epoch = 0
+        self.save()
+        self._report(len(batches), {SELECTION_METRIC: self.last_metric, "best": self.best_metric})
+
+    def _batches(self) -> list[WindowBatch]:
+        generator = np.random.default_rng([self.config.seed, self.epochs_done])
+        windows = training_windows(self.split.train, self.config.max_history, generator)
+        return batches_of(windows, self.config.batch_size, generator)
+
+    def _step(self, batch: WindowBatch) -> float:
+        # Seeded by the step, so that a run resumed here draws the same dropout and negatives.
+        with torch.random.fork_rng(devices=_cuda_devices(self.config.device)):
+            torch.manual_seed((self.config.seed + 1) * 1_000_003 + self.steps_done)
+            loss = batch_loss(self.ranker, batch, self.config)
+            self.optimizer.zero_grad(set_to_none=True)
+            loss.backward()  # type: ignore[no-untyped-call]
+        nn.utils.clip_grad_norm_(
+            [p for group in self.optimizer.param_groups for p in group["params"]],
+            self.config.gradient_clip,
+        )
+        warm_up = min(1.0, (self.steps_done + 1) / max(1, self.config.warm_up_steps))
+        for group in self.optimizer.param_groups:
+            group["lr"] = group["peak"] * warm_up
+        self.optimizer.step()
+        return float(loss.detach())
+
+    def _validate(self) -> None:
+        self.ranker.eval()
+        evaluation = evaluate(self.ranker.scorer(), self.histories, self.split.validation_target)
+        self.last_metric = evaluation.masked[SELECTION_METRIC]
+        if self.last_metric > self.best_metric:
+            self.best_metric = self.last_metric
+            self.stale_epochs = 0
+            self.best_weights = {
+                name: tensor.detach().clone() for name, tensor in self._trained().items()
+            }
+        else:
+            self.stale_epochs += 1
+
+    def _report(self, steps_an_epoch: int, metrics: Mapping[str, float]) -> None:
+        total = self.config.epochs * steps_an_epoch
+        done = self.epochs_done * steps_an_epoch + self.steps_in_epoch
+        self.on_progress(Progress(STAGE, done, total, metrics))
+
+    def _trained(self) -> dict[str, Tensor]:
+        return {name: p for name, p in self.ranker.named_parameters() if p.requires_grad}
+
+    def save(self) -> None:
+        if self.checkpoint is None:
+            return
+        self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
+        unfinished = self.checkpoint.with_suffix(".tmp")
+        torch.save(
+            {
+                "fingerprint": self.fingerprint,
+                "weights": {name: p.detach() for name, p in self._trained().items()},
+                "optimizer": self.optimizer.state_dict(),
+                "epochs_done": self.epochs_done,
+                "steps_in_epoch": self.steps_in_epoch,
+                "steps_done": self.steps_done,
+                "stale_epochs": self.stale_epochs,
+                "best_metric": self.best_metric,
+                "best_weights": self.best_weights,
+            },
+            unfinished,
+        )
+        unfinished.replace(self.checkpoint)
+
+    def resume(self) -> None:
+        """Go on from the folder's checkpoint, if it holds one."""
+        if self.checkpoint is None or not self.checkpoint.is_file():
+            return
+        state = torch.load(self.checkpoint, map_location=self.config.device, weights_only=True)
+        if state["fingerprint"] != self.fingerprint:
+            raise ConflictError(
+                f"checkpoint_folder: {self.checkpoint} was written for other settings or data"
+            )
+        self.ranker.load_state_dict(state["weights"], strict=False)
+        self.optimizer.load_state_dict(state["optimizer"])
+        self.epochs_done = state["epochs_done"]
+        self.steps_in_epoch = state["steps_in_epoch"]
+        self.steps_done = state["steps_done"]
+        self.stale_epochs = state["stale_epochs"]
+        self.best_metric = state["best_metric"]
+        self.best_weights = state["best_weights"]
+
+
+def batch_loss(ranker: Ranker, batch: WindowBatch, config: RankerConfig) -> Tensor:
+    """The mean loss over every target of a batch of windows."""
+    device = ranker.device
+    valid = batch.valid.to(device)
+    rows, places = torch.unique(batch.context, return_inverse=True)
+    embedded = ranker.item_encoder(rows.to(device))
+    items = F.dropout(embedded[places.to(device)], config.item_dropout, ranker.training)
+    states = ranker.prefix_states(items)[valid]
+    states = F.dropout(states, config.state_dropout, ranker.training)
+    targets = batch.targets.to(device)[valid]
+    encoder, head = ranker.item_encoder, ranker.fusion_head
+    if config.loss == RankerLoss.FULL:
+        return full_softmax_loss(head.scores(states, encoder), targets)
+    number = encoder.number_of_items
+    sampled = torch.randint(number, (config.negatives,), device=device)
+    candidates, fused_place = torch.unique(torch.cat([sampled, targets]), return_inverse=True)
+    fused = head.fused_rows(candidates, encoder)
+    negative = states @ fused[fused_place[: config.negatives]].T
+    positive = (states * fused[fused_place[config.negatives :]]).sum(dim=1)
+    hits = sampled == targets.unsqueeze(1)
+    if config.loss == RankerLoss.BCE:
+        return sampled_bce_loss(positive, negative, hits=hits)
+    log_expected = torch.full((1,), config.negatives / number, device=device).log()
+    return sampled_softmax_loss(
+        positive, negative, log_expected_count=log_expected.expand(config.negatives), hits=hits
+    )
+
+
+def _optimizer(ranker: Ranker, config: RankerConfig) -> torch.optim.AdamW:
+    groups: list[dict[str, Any]] = []
+    for parameters, rate in (
+        (ranker.base_parameters(), config.learning_rate_base),
+        (ranker.new_parameters(), config.learning_rate_new),
+    ):
+        matrices = [p for p in parameters if p.ndim > 1]
+        vectors = [p for p in parameters if p.ndim <= 1]
+        groups.append({"params": matrices, "peak": rate, "weight_decay": config.weight_decay})
+        groups.append({"params": vectors, "peak": rate, "weight_decay": 0.0})
+    return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0)
+
+
+def _fingerprint(ranker: Ranker, split: Split, config: RankerConfig) -> str:
+    """Changes with the settings, the base, the sequences and the embeddings; not with the device."""
+    settings = {**config.as_dict(), "device": None, "checkpoint_every": None}
+    digest = hashlib.sha256(json.dumps([settings, ranker.source.as_dict()]).encode())
+    for items in split.train:
+        digest.update(np.append(items, NOT_EVALUATED).tobytes())
+    digest.update(split.validation_target.tobytes())
+    for modality in ranker.item_encoder.modalities:
+        digest.update(ranker.item_encoder.embeddings(modality).cpu().numpy().tobytes())
+        digest.update(ranker.item_encoder.codes(modality).cpu().numpy().tobytes())
+    return digest.hexdigest()
+
+
+def _cuda_devices(device: str) -> list[int]:
+    return list(range(torch.cuda.device_count())) if device.startswith("cuda") else []
+
+
+def _check_inputs(
+    split: Split, number_of_items: int, embeddings: Mapping[Modality, Tensor]
+) -> None:
+    if not any(len(items) > 1 for items in split.train):
+        raise InvalidInputError.of("split.train", "has no user with two items to learn from")
+    if not bool((split.validation_target != NOT_EVALUATED).any()):
+        raise InvalidInputError.of("split.validation_target", "names no item")
+    for modality, table in embeddings.items():
+        if len(table) != number_of_items:
+            raise InvalidInputError.of(
+                f"embeddings.{modality}", f"have {len(table)} rows for {number_of_items} items"
+            )
