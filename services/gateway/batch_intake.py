@@ -34,13 +34,12 @@ class _Prepared:
 
 
 class BatchIntake:
-    def __init__(self, intake: ItemIntake, pipeline: ItemPipeline) -> None:
+    def __init__(self, intake: ItemIntake, pipeline: ItemPipeline, *, max_line_bytes: int) -> None:
         self._intake = intake
         self._pipeline = pipeline
+        self.max_line_bytes = max_line_bytes
 
-    async def rows(
-        self, catalog_id: str, lines: AsyncIterator[Line]
-    ) -> AsyncIterator[BatchRow]:
+    async def rows(self, catalog_id: str, lines: AsyncIterator[Line]) -> AsyncIterator[BatchRow]:
         """The result of every line, in their order, as soon as its group is done."""
         groups = grouped(lines, size=GROUP_SIZE, max_bytes=GROUP_BYTES, linger_s=LINGER_S)
         try_at_once = True
@@ -120,6 +119,4 @@ def _row(
     if outcome is None or outcome.result in (Result.POSTPONED, Result.STALE):
         return BatchRow(line=prepared.line, status=HTTPStatus.ACCEPTED, item_id=item_id)
     problem = None if outcome.error is None else Problem(**outcome.error.problem())
-    return BatchRow(
-        line=prepared.line, status=HTTPStatus.CREATED, item_id=item_id, problem=problem
-    )
+    return BatchRow(line=prepared.line, status=HTTPStatus.CREATED, item_id=item_id, problem=problem)

@@ -19,7 +19,7 @@ class BundleList:
 def _view(row: BundleRow) -> Bundle:
     return Bundle(
         version=row.version,
-        state=row.state,  # type: ignore[arg-type]  # the table allows these states only
+        state=row.state,
         run_id=row.run_id,
         items=row.manifest["dataset"]["items"],
         metrics=row.manifest["metrics"],

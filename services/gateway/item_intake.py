@@ -82,9 +82,7 @@ class ItemIntake:
             raise stored
         if stored.is_new:
             await self._make_ready(catalog_id, stored.change)
-        return AcceptedItem(
-            await self._reader.get(catalog_id, item.item_id), is_new=stored.is_new
-        )
+        return AcceptedItem(await self._reader.get(catalog_id, item.item_id), is_new=stored.is_new)
 
     async def patch(
         self, catalog_id: str, item_id: str, patch: ItemPatch, *, if_version: int | None

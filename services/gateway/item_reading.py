@@ -91,9 +91,7 @@ class ItemReader:
         return row
 
 
-async def _views(
-    session: AsyncSession, catalog_id: str, rows: Sequence[ItemRow]
-) -> list[Item]:
+async def _views(session: AsyncSession, catalog_id: str, rows: Sequence[ItemRow]) -> list[Item]:
     live = await BundleRepository(session, catalog_id).live()
     if live is None:
         return [item_view(row, None, None) for row in rows]

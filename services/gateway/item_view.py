@@ -11,7 +11,7 @@ def item_view(row: ItemRow, bundle: str | None, semantic_ids: ItemSemanticIds | 
     return Item(
         item_id=row.item_id,
         version=row.version,
-        status=row.status,  # type: ignore[arg-type]  # the table allows these three only
+        status=row.status,
         title=row.title,
         description=row.description,
         categories=row.categories,

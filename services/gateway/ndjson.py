@@ -99,7 +99,7 @@ class NdjsonResponse(Response):
         del self.headers["content-length"]
         self._rows = rows
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, _scope: Scope, _receive: Receive, send: Send) -> None:
         await send(
             {
                 "type": "http.response.start",

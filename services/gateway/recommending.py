@@ -13,16 +13,12 @@ from shared.errors import FieldProblem, UnknownItemsError
 
 
 class Recommender:
-    def __init__(
-        self, database: Database, ranking: RankingClient, *, history_limit: int
-    ) -> None:
+    def __init__(self, database: Database, ranking: RankingClient, *, history_limit: int) -> None:
         self._database = database
         self._ranking = ranking
         self._history_limit = history_limit
 
-    async def recommend(
-        self, catalog_id: str, request: RecommendationRequest
-    ) -> Recommendations:
+    async def recommend(self, catalog_id: str, request: RecommendationRequest) -> Recommendations:
         """The best items for a history. Unknown items in it are reported and otherwise ignored.
 
         An empty history, and that of a user of whom no known item is left, gives popular items.
@@ -40,9 +36,7 @@ class Recommender:
             ranked = await self._rank_user(catalog_id, request)
         return await self._with_titles(catalog_id, ranked)
 
-    async def _rank_user(
-        self, catalog_id: str, request: RecommendationRequest
-    ) -> RankResponse:
+    async def _rank_user(self, catalog_id: str, request: RecommendationRequest) -> RankResponse:
         async with self._database.transaction() as session:
             history = await InteractionRepository(session, catalog_id).history(
                 str(request.user_id), limit=self._history_limit

@@ -16,9 +16,7 @@ HEADER = "X-Request-ID"
 ACCEPTED_ID = re.compile(r"[A-Za-z0-9._-]{1,128}")
 METHODS = frozenset({"GET", "POST", "PATCH", "DELETE", "PUT", "HEAD", "OPTIONS"})
 
-REQUESTS = Counter(
-    "mmesid_gateway_requests", "Requests answered", ["method", "route", "status"]
-)
+REQUESTS = Counter("mmesid_gateway_requests", "Requests answered", ["method", "route", "status"])
 SECONDS = Histogram(
     "mmesid_gateway_request_seconds",
     "From the request's headers to the end of its answer",

@@ -71,7 +71,9 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         yield Resources(
             access=AccessControl(database),
             intake=intake,
-            batches=BatchIntake(intake, pipeline),
+            batches=BatchIntake(
+                intake, pipeline, max_line_bytes=settings.gateway.max_batch_line_bytes
+            ),
             reader=reader,
             events=EventRecorder(database),
             recommender=Recommender(

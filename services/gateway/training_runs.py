@@ -73,7 +73,7 @@ async def _run(session: AsyncSession, catalog_id: str, run_id: UUID) -> Training
 def _view(row: TrainingRunRow) -> Training:
     return Training(
         run_id=row.run_id,
-        state=row.state,  # type: ignore[arg-type]  # the table allows these states only
+        state=row.state,
         stages=[StageProgress.model_validate(stage) for stage in row.stages],
         bundle=row.bundle,
         problem=None if row.problem is None else Problem.model_validate(row.problem),

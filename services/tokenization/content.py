@@ -87,4 +87,6 @@ def cosine(table: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[n
     """Cosine similarities [n] of the rows of [n, D] with [D]; 0 where either is 0."""
     lengths = np.linalg.norm(table, axis=1).astype(np.float64) * float(np.linalg.norm(vector))
     products = (table @ vector).astype(np.float64)
-    return np.divide(products, lengths, out=np.zeros_like(products), where=lengths > 0)
+    similarities = np.zeros_like(products)
+    np.divide(products, lengths, out=similarities, where=lengths > 0)
+    return similarities

@@ -41,7 +41,7 @@ class LearnedCollaborative:
         return None if row is None else self.table[row]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class ServedBundle:
     manifest: Manifest
     model: MMRQVAE

@@ -55,6 +55,7 @@ class TokenizationService:
         self._artifacts = artifacts
         self._store = store
         self._filling: dict[str, set[ServedBundle]] = {name: set() for name in settings.catalogs}
+        self._swept: set[str] = set()
         self.follower = BundleFollower[ServedBundle](
             database,
             notices,
@@ -86,9 +87,11 @@ class TokenizationService:
 
     async def tokenize(self, request: TokenizeRequest) -> TokenizeResponse:
         """Raises UnavailableError without a bundle; otherwise as `tokenizing.tokenize` does."""
-        with self.follower.use(request.catalog_id, request.bundle) as bundle:
-            with SECONDS.labels("tokenize").time():
-                items = await tokenize(bundle, request.items)
+        with (
+            self.follower.use(request.catalog_id, request.bundle) as bundle,
+            SECONDS.labels("tokenize").time(),
+        ):
+            items = await tokenize(bundle, request.items)
         TOKENIZED.inc(len(items))
         for item in items:
             for modality in item.imputed:
@@ -115,9 +118,8 @@ class TokenizationService:
         self, catalog_id: str, item_id: str, k: int, modality: Modality | None
     ) -> SimilarResponse:
         """Raises NotFoundError where the item is not indexed."""
-        with self.follower.use(catalog_id) as bundle:
-            with SECONDS.labels("similar").time():
-                hits = await bundle.index.similar(item_id, k, modality)
+        with self.follower.use(catalog_id) as bundle, SECONDS.labels("similar").time():
+            hits = await bundle.index.similar(item_id, k, modality)
         return SimilarResponse(
             bundle=bundle.version,
             items=[SimilarItem(item_id=hit.item_id, similarity=hit.similarity) for hit in hits],
@@ -147,12 +149,15 @@ class TokenizationService:
             self._filling[catalog_id].discard(served)
         return served
 
-    async def _release(self, catalog_id: str, bundle: ServedBundle) -> None:
+    async def _release(self, _: str, bundle: ServedBundle) -> None:
         await bundle.index.drop()
 
     async def _activated(self, catalog_id: str, bundle: ServedBundle) -> None:
-        """Point the alias at the live index, and drop what former processes left behind."""
+        """Point the alias at the live index; the first time, drop what former processes left."""
         await self._store.switch_alias(live_alias(catalog_id), bundle.index.collection)
+        if catalog_id in self._swept:
+            return
+        self._swept.add(catalog_id)
         kept = {*self.follower.held(catalog_id).values(), *self._filling[catalog_id]}
         kept_collections = {held.index.collection for held in kept}
         for collection in await self._store.collections():

@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from services.training.context import StageContext
 from services.training.item_tables import load_item_tables
 from services.training.model_card import model_card
-from services.training.stages import collaborative, embed, evaluate, finetune, quantize, snapshot
+from services.training.stages import collaborative, embed, evaluate, finetune, quantize
 from services.training.stages.snapshot import Snapshot
 from services.training.work_folder import MARK
 from shared.artifacts.bundle import (

@@ -37,7 +37,7 @@ def make_celery(settings: Settings) -> Celery:
     return app
 
 
-@signals.setup_logging.connect
+@signals.setup_logging.connect  # type: ignore[untyped-decorator]
 def keep_our_logs(**_: Any) -> None:
     """A receiver of this signal keeps Celery from setting up logs of its own."""
 

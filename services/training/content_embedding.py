@@ -1,4 +1,4 @@
-"""Vectors of many items from the embedding service, in batches; a broken image costs only itself."""
+"""Vectors of many items from the embedding service, in batches. A bad image costs only itself."""
 
 import asyncio
 import base64

@@ -50,7 +50,7 @@ def _impute(
     result = torch.from_numpy(table).clone()
     values = result[donors]
     unit = [F.normalize(torch.from_numpy(rows), dim=1) for rows in content.values()]
-    for rows in torch.from_numpy(np.flatnonzero(missing)).split(ROWS_AT_ONCE):
+    for rows in torch.split(torch.from_numpy(np.flatnonzero(missing)), ROWS_AT_ONCE):
         similarity = torch.zeros(len(rows), len(donors))
         for vectors in unit:
             similarity += vectors[rows] @ vectors[donors].T / len(unit)

@@ -15,7 +15,7 @@ FILE = "embeddings.safetensors"
 
 @dataclass(frozen=True)
 class ItemTables:
-    """embeddings: E_j [I, D_j] a modality. imputed: [I] bool a modality, which rows are estimates."""
+    """embeddings: E_j [I, D_j] a modality. imputed: [I] bool a modality, the estimated rows."""
 
     embeddings: Mapping[Modality, NDArray[np.float32]]
     imputed: Mapping[Modality, NDArray[np.bool_]]

@@ -116,14 +116,13 @@ async def relay_forever(settings: Settings, *, metrics_port: int | None = None) 
     async with open_resources(settings) as resources:
         log.info("relay started")
         await asyncio.gather(
-            _deliver_until(stop, Relay(resources)),
+            _deliver_until(stop, Relay(resources), settings.relay.interval_s),
             _resend_until(stop, Resender(resources), settings.relay.interval_s),
         )
         log.info("relay stopped")
 
 
-async def _deliver_until(stop: asyncio.Event, relay: Relay) -> None:
-    interval_s = relay._settings.interval_s
+async def _deliver_until(stop: asyncio.Event, relay: Relay, interval_s: float) -> None:
     while not stop.is_set():
         try:
             claimed = await relay.deliver()

@@ -25,6 +25,7 @@ from transformers import (
     LlamaForCausalLM,
     PreTrainedTokenizerFast,
 )
+from transformers.utils.logging import disable_progress_bar
 
 from shared.errors import InvalidInputError, UnavailableError
 from shared.modeling.prompt import DEFAULT_INSTRUCTION
@@ -43,6 +44,10 @@ TINY_CHAT_TEMPLATE = (
     "{% if not loop.last %}{{ '" + END + "' }}{% endif %}{% endfor %}"
     "{% if add_generation_prompt %}{{ '" + ASSISTANT + "' }}{% endif %}"
 )
+
+
+# Bars of a terminal have no place in a service's log.
+disable_progress_bar()
 
 
 class BaseKind(StrEnum):
@@ -211,7 +216,7 @@ def _load_smollm2(dtype: str) -> BaseModel:
         dtype=torch_dtype(dtype),
         quantization_config=GgufConfig(dequantize=True),
     )
-    # The weights are dense now; without this, save_pretrained would write a quantized model's config.
+    # The weights are dense now; save_pretrained would still write a quantized model's config.
     model.hf_quantizer = None
     model.is_quantized = False
     if hasattr(model.config, "quantization_config"):

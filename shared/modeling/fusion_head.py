@@ -71,7 +71,7 @@ class FusionHead(nn.Module):
         return (TARGET_PART, *self.modalities)
 
     def normalize(self, frequency: Tensor) -> Tensor:
-        """q -> q'' (Eq. 17) by the training catalogue's own minimum and maximum, also for new items."""
+        """q -> q'' (Eq. 17), also of new items, by the training catalogue's minimum and maximum."""
         low, high = self.log_frequency_range
         logs = torch.log1p(frequency.to(low.dtype))
         if bool(high == low):
@@ -79,7 +79,7 @@ class FusionHead(nn.Module):
         return ((logs - low) / (high - low)).clamp(0, 1)
 
     def weights(self, normalized_frequency: Tensor | None = None) -> Tensor:
-        """[n, 1 + J] fusion weights, each row summing to 1; of the catalogue when not told which q''."""
+        """[n, 1 + J] fusion weights for q'' [n] (the catalogue's by default); a row sums to 1."""
         if normalized_frequency is None:
             normalized_frequency = self.normalized_frequency
         hidden = torch.tanh(self.widen(normalized_frequency.unsqueeze(-1)))

@@ -8,7 +8,7 @@
 J modalities, those given: a catalogue without images has no visual part.
 """
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import cast
 
 import torch
@@ -64,15 +64,20 @@ class ItemEncoder(nn.Module):
         """Start from what the embeddings know: W_j keep the geometry of E_j, f_MLP adds its parts.
 
         content_scale: the norm of projected text and images, as a share of that of projected E_c.
+        The sums of the code embeddings enter with the norm of their modality's projection: they
+        keep their values, f_MLP's first layer rescales them.
         """
         generator = torch.Generator().manual_seed(seed)
         tables = {modality: self.embeddings(modality) for modality in self.modalities}
         scale = _common_scale(tables)
+        gains: list[float] = []
         for modality, table in tables.items():
-            wanted = scale if modality == Modality.COLLABORATIVE else scale * content_scale
+            norm = scale if modality == Modality.COLLABORATIVE else scale * content_scale
             projection = cast(nn.Linear, self.projections[modality])
-            _start_as_isometry(projection, table, wanted, generator)
-        self._start_as_sum()
+            _start_as_isometry(projection, table, norm, generator)
+            quantized = self.sum_of_codes(modality, self.codes(modality)).detach()
+            gains += [1.0, norm / _rms_norm(quantized)]
+        self._start_as_sum(gains)
         return self
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -130,14 +135,14 @@ class ItemEncoder(nn.Module):
         return self.get_buffer(f"codes_{modality}")
 
     @torch.no_grad()
-    def _start_as_sum(self) -> None:
-        """gelu(x) - gelu(-x) = x, so with [S; -S] and [1, -1] f_MLP starts as the sum of its parts.
+    def _start_as_sum(self, gains: Sequence[float]) -> None:
+        """gelu(x) - gelu(-x) = x: with [S; -S] and [1, -1] f_MLP starts as a sum of its 2 J parts.
 
-        S = [1 1 ... 1] adds the 2 J blocks. From there f_MLP is an ordinary two-layer MLP: a fresh
-        one would scramble what E_c and the codes know, and learn it back slowly.
+        S = [g_1 1, g_2 1, ...] adds the blocks. From there f_MLP is an ordinary two-layer MLP: a
+        fresh one would scramble what E_c and the codes know, and learn it back slowly.
         """
         identity = torch.eye(self.dimension)
-        summing = identity.repeat(1, 2 * len(self.modalities))
+        summing = torch.cat([gain * identity for gain in gains], dim=1)
         self.widen.weight.copy_(torch.cat([summing, -summing]))
         self.widen.bias.zero_()
         self.narrow.weight.copy_(torch.cat([identity, -identity], dim=1))
@@ -145,7 +150,7 @@ class ItemEncoder(nn.Module):
 
 
 def random_code_embeddings(like: Mapping[Modality, Tensor], *, seed: int) -> dict[Modality, Tensor]:
-    """Code embeddings for the ablation of Sec. 3.2: of the same scale, with nothing learned in them."""
+    """Code embeddings of the same scale with nothing learned in them: the ablation of Sec. 3.2."""
     generator = torch.Generator().manual_seed(seed)
     return {
         modality: torch.randn(table.shape, generator=generator) * table.std()
@@ -170,8 +175,8 @@ def _start_as_isometry(
     )
     _, directions = torch.linalg.eigh(centred.T @ centred)
     principal = directions.flip(1)[:, :dimension]
-    rms_norm = (centred @ principal).square().sum(dim=1).mean().sqrt().clamp(min=1e-6)
-    weight = rotation[:, : principal.shape[1]] @ principal.T * (norm / rms_norm)
+    weight = rotation[:, : principal.shape[1]] @ principal.T
+    weight *= norm / _rms_norm(centred @ principal)
     projection.weight.copy_(weight)
     projection.bias.copy_(-(weight @ mean))
 
@@ -181,7 +186,12 @@ def _common_scale(tables: Mapping[Modality, Tensor]) -> float:
     table = tables.get(Modality.COLLABORATIVE)
     if table is None:
         return 1.0
-    return float((table - table.mean(dim=0)).square().sum(dim=1).mean().sqrt())
+    return _rms_norm(table - table.mean(dim=0))
+
+
+def _rms_norm(rows: Tensor) -> float:
+    """Root mean squared norm of the rows, never 0."""
+    return max(float(rows.square().sum(dim=1).mean().sqrt()), 1e-6)
 
 
 def _check(

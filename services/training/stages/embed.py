@@ -1,4 +1,4 @@
-"""Third stage: E_t and E_v from the embedding service, E_c from SASRec; what is missing is imputed."""
+"""Third stage: E_t and E_v from the embedding service, E_c from SASRec; the rest is imputed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -29,7 +29,7 @@ REPORTED_PROBLEMS = 100
 
 @dataclass
 class Collected:
-    """Rows of the catalogue by modality, and the items whose image or text could not be embedded."""
+    """Rows of the catalogue by modality, and the items that cannot be embedded whole."""
 
     vectors: dict[Modality, dict[int, NDArray[np.float32]]] = field(
         default_factory=lambda: {modality: {} for modality in CONTENT_MODALITIES}

@@ -158,7 +158,7 @@ async def _catch_up(context: StageContext) -> None:
 
 
 async def _go_live(context: StageContext, data: Snapshot) -> None:
-    """One transaction: the bundle is live, its items are ready, and the rest waits in the outbox."""
+    """One transaction: the bundle is live, its items are ready, the rest waits in the outbox."""
     async with context.resources.database.transaction() as session:
         await context.lease.confirm(session)
         await BundleRepository(session, context.catalog_id).make_live(context.version)

@@ -1,4 +1,4 @@
-"""First stage: the items and interactions as they are now, so that all later stages see the same."""
+"""First stage: the items and interactions as they are now, the same for all later stages."""
 
 import hashlib
 import json

@@ -19,7 +19,8 @@ from shared.modeling.encoders.revision import revision_of
 
 # How the Lite family was trained: the middle 224 of 256, values to about -1..1.
 PREPROCESSING = Preprocessing(resize=256, size=224, mean=(127.0,) * 3, std=(128.0,) * 3)
-CHUNK = 8  # larger ones fall out of the CPU's caches and are slower
+# On a core, more than two feature maps fall out of the caches: half the speed.
+CPU_CHUNK, GPU_CHUNK = 2, 32
 
 
 class EfficientNetLite:
@@ -29,6 +30,7 @@ class EfficientNetLite:
         load_exactly(network, torch.load(weights, map_location="cpu", weights_only=True), weights)
         fold_batch_norms(network.eval())
         self._device = device
+        self._chunk = CPU_CHUNK if device.type == "cpu" else GPU_CHUNK
         self._network = network.to(device, memory_format=torch.channels_last)
         self.dimension = int(network._conv_head.out_channels)
         self.revision = revision_of("efficientnet-lite0", [weights], asdict(PREPROCESSING))
@@ -37,7 +39,7 @@ class EfficientNetLite:
         return PREPROCESSING.crop(image)
 
     def encode_prepared(self, pixels: Sequence[Tensor]) -> Tensor:
-        return encode_in_chunks(pixels, self._forward, dimension=self.dimension, size=CHUNK)
+        return encode_in_chunks(pixels, self._forward, dimension=self.dimension, size=self._chunk)
 
     def encode(self, images: Sequence[Image.Image]) -> Tensor:
         return self.encode_prepared([self.prepare(image) for image in images])

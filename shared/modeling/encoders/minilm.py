@@ -15,7 +15,7 @@ from shared.modeling.encoders.pooling import masked_mean, unit
 from shared.modeling.encoders.revision import revision_of
 
 MAX_TOKENS = 256  # what the model was trained with
-BATCH_TOKENS = 2048
+CPU_BATCH_TOKENS, GPU_BATCH_TOKENS = 512, 16_384
 
 
 class MiniLM:
@@ -23,6 +23,7 @@ class MiniLM:
 
     def __init__(self, folder: Path, device: torch.device) -> None:
         self._device = device
+        self._batch_tokens = CPU_BATCH_TOKENS if device.type == "cpu" else GPU_BATCH_TOKENS
         self._tokenizer = load_preprocessor(AutoTokenizer, folder)
         self._model = load_pretrained(AutoModel, folder)
         self._model.to(device).eval()
@@ -41,7 +42,7 @@ class MiniLM:
             [len(row) for row in ids],
             lambda batch: self._forward([ids[index] for index in batch]),
             dimension=self.dimension,
-            max_tokens=BATCH_TOKENS,
+            max_tokens=self._batch_tokens,
         )
 
     @torch.inference_mode()

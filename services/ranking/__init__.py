@@ -1,0 +1,1 @@
+"""A history to a ranked list over the whole catalogue."""

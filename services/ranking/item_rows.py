@@ -1,0 +1,135 @@
+"""An item's rows from its vectors and semantic IDs: Eq. 16 on the way in, Eq. 17-18 on the way out.
+
+An item that the bundle was trained on keeps its E_x, its q and its E_c when its content changes. A
+later one has q = 0, and the mean of its neighbours' E_x, weighted as its E_c was imputed.
+"""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from services.ranking.engine import ItemRows
+from shared.artifacts.bundle import Catalogue
+from shared.errors import InvalidInputError
+from shared.modeling.fusion_head import FusionHead
+from shared.modeling.item_encoder import ItemEncoder
+from shared.modeling.modality import Modality
+
+
+@dataclass(frozen=True)
+class NewItem:
+    """An item as its rows are computed from it. place: where the request names it.
+
+    neighbours: (item id, weight), the weights summing to 1.
+    """
+
+    item_id: str
+    place: str
+    vectors: Mapping[Modality, NDArray[np.float32]]
+    codes: Mapping[Modality, Sequence[int]]
+    neighbours: Sequence[tuple[str, float]]
+
+
+class ItemRowMaker:
+    """Computes rows with the weights of one bundle."""
+
+    def __init__(self, encoder: ItemEncoder, head: FusionHead, catalogue: Catalogue) -> None:
+        self._encoder = encoder
+        self._head = head
+        self._trained = {item_id: row for row, item_id in enumerate(catalogue.item_ids)}
+        # Copies: an engine may use the head's tables as its own and overwrite them.
+        self._target = head.target_table.detach().clone()
+        collaborative = catalogue.embeddings.get(Modality.COLLABORATIVE)
+        self._collaborative = None if collaborative is None else torch.tensor(collaborative)
+        self._imputed = catalogue.imputed.get(Modality.COLLABORATIVE)
+
+    @torch.no_grad()
+    def bundle_rows(self, catalogue: Catalogue) -> ItemRows:
+        """The rows of the bundle's own items, as it stores them."""
+        device = self._head.target_table.device
+        return ItemRows(
+            inputs=torch.tensor(catalogue.input_table, device=device),
+            fused=torch.tensor(catalogue.fused, device=device),
+            weights=self._head.weights(),
+            target=self._head.target_table.detach(),
+            embeddings={j: self._encoder.embeddings(j) for j in self._encoder.modalities},
+        )
+
+    @torch.no_grad()
+    def make(self, items: Sequence[NewItem]) -> ItemRows:
+        """The rows of items, in order.
+
+        Raises InvalidInputError where a vector or code is missing or does not fit.
+        """
+        device = self._head.target_table.device
+        embeddings = {
+            j: torch.stack([self._vector(item, j) for item in items]).to(device)
+            for j in self._encoder.modalities
+        }
+        codes = {
+            j: torch.stack([self._codes(item, j) for item in items]).to(device)
+            for j in self._encoder.modalities
+        }
+        target = torch.stack([self._target_row(item) for item in items])
+        frequency = torch.stack([self._normalized_frequency(item) for item in items])
+        return ItemRows(
+            inputs=self._encoder.encode(embeddings, codes),
+            fused=self._head.fuse(target, embeddings, frequency, self._encoder),
+            weights=self._head.weights(frequency),
+            target=target,
+            embeddings=embeddings,
+        )
+
+    def _vector(self, item: NewItem, modality: Modality) -> Tensor:
+        row = self._trained.get(item.item_id)
+        if modality == Modality.COLLABORATIVE and row is not None and self._has_learned(row):
+            assert self._collaborative is not None
+            return self._collaborative[row]
+        field = f"{item.place}.vectors.{modality.value}"
+        vector = item.vectors.get(modality)
+        if vector is None:
+            raise InvalidInputError.of(field, "is missing")
+        wanted = self._encoder.embeddings(modality).shape[1]
+        if len(vector) != wanted:
+            raise InvalidInputError.of(
+                field, f"has {len(vector)} dimensions, the bundle wants {wanted}"
+            )
+        if not np.isfinite(vector).all():
+            raise InvalidInputError.of(field, "holds a value that is not finite")
+        return torch.tensor(vector)
+
+    def _codes(self, item: NewItem, modality: Modality) -> Tensor:
+        levels, size, _ = self._encoder.code_embeddings[modality].shape
+        codes = item.codes.get(modality, ())
+        if len(codes) != levels or not all(0 <= code < size for code in codes):
+            raise InvalidInputError.of(
+                f"{item.place}.codes.{modality.value}",
+                f"must be {levels} codes from 0 to {size - 1}",
+            )
+        return torch.tensor(codes, dtype=torch.int64)
+
+    def _target_row(self, item: NewItem) -> Tensor:
+        row = self._trained.get(item.item_id)
+        if row is not None:
+            return self._target[row]
+        trained = [(self._trained[i], w) for i, w in item.neighbours if i in self._trained]
+        total = sum(weight for _, weight in trained)
+        if total <= 0:
+            # The mean of E_x: o E_x^T neither lifts nor sinks the item against the others.
+            return self._target.mean(dim=0)
+        rows = torch.tensor([row for row, _ in trained], device=self._target.device)
+        weights = torch.tensor([weight / total for _, weight in trained]).to(self._target)
+        return weights @ self._target[rows]
+
+    def _normalized_frequency(self, item: NewItem) -> Tensor:
+        row = self._trained.get(item.item_id)
+        if row is not None:
+            return self._head.normalized_frequency[row]
+        return self._head.normalize(self._target.new_zeros(()))
+
+    def _has_learned(self, row: int) -> bool:
+        return self._imputed is not None and not self._imputed[row]

@@ -1,0 +1,69 @@
+"""The service's HTTP surface."""
+
+from typing import Annotated
+
+from fastapi import APIRouter, Depends, Query, Request
+
+from services.ranking.service import RankingService
+from shared.contracts.common import BundleReference, BundleStatus, CatalogId
+from shared.contracts.empty import Done
+from shared.contracts.ranking import RankRequest, RankResponse, UpsertItemsRequest
+from shared.errors import InvalidInputError, NotFoundError, OverloadedError, UnavailableError
+from shared.http import problem_responses
+
+router = APIRouter()
+
+
+def ranking_service(request: Request) -> RankingService:
+    service: RankingService = request.app.state.service
+    return service
+
+
+Service = Annotated[RankingService, Depends(ranking_service)]
+
+
+@router.post(
+    "/rank", responses=problem_responses(InvalidInputError, OverloadedError, UnavailableError)
+)
+async def rank(request: RankRequest, service: Service) -> RankResponse:
+    """The best items for a history, over the whole catalogue."""
+    return await service.rank(request)
+
+
+@router.put("/items", responses=problem_responses(InvalidInputError, UnavailableError))
+async def put_items(request: UpsertItemsRequest, service: Service) -> Done:
+    """Add or change items of a loaded bundle."""
+    await service.put(request)
+    return Done()
+
+
+@router.delete("/items/{item_id:path}", responses=problem_responses(NotFoundError))
+async def remove(
+    item_id: str,
+    service: Service,
+    catalog_id: Annotated[CatalogId, Query()],
+    version: Annotated[int, Query(ge=0)],
+) -> Done:
+    """Recommend an item no more; one of a newer version stays."""
+    await service.remove(catalog_id, item_id, version)
+    return Done()
+
+
+@router.post("/bundles/load", responses=problem_responses(NotFoundError, UnavailableError))
+async def load_bundle(request: BundleReference, service: Service) -> BundleStatus:
+    """Load a bundle beside the live one and warm it up; it is not served from yet."""
+    await service.follower.load(request.catalog_id, request.version)
+    return service.status(request.catalog_id)
+
+
+@router.post("/bundles/activate", responses=problem_responses(NotFoundError, UnavailableError))
+async def activate_bundle(request: BundleReference, service: Service) -> BundleStatus:
+    """Serve from this bundle."""
+    await service.follower.activate(request.catalog_id, request.version)
+    return service.status(request.catalog_id)
+
+
+@router.get("/bundles")
+async def bundles(service: Service) -> list[BundleStatus]:
+    """What is loaded and served, a row a catalogue."""
+    return service.statuses()

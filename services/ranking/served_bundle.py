@@ -1,0 +1,90 @@
+"""One bundle as this service holds it: engine, catalogue, and how items come into both."""
+
+import asyncio
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+
+from services.ranking.catalogue import Catalogue
+from services.ranking.engine import RankingEngine
+from services.ranking.item_rows import ItemRowMaker, NewItem
+from services.ranking.transformers_engine import TransformersEngine
+from shared.artifacts.bundle import Bundle, Manifest
+from shared.contracts.common import AttributeValue
+from shared.modeling.ranker import load_for_serving
+from shared.settings import RankingSettings
+
+
+@dataclass(frozen=True)
+class ArrivingItem:
+    """A version of an item that came after the bundle was made."""
+
+    item: NewItem
+    version: int
+    categories: Sequence[str]
+    attributes: Mapping[str, AttributeValue]
+
+
+@dataclass(frozen=True, eq=False)
+class ServedBundle:
+    manifest: Manifest
+    engine: RankingEngine
+    catalogue: Catalogue
+    rows: ItemRowMaker
+    changing: asyncio.Lock = field(default_factory=asyncio.Lock)
+
+    @classmethod
+    def open(cls, bundle: Bundle, settings: RankingSettings) -> "ServedBundle":
+        """Read the bundle's files; the items are those it was made from."""
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        ranker = load_for_serving(bundle.ranker).to(serving_device(settings.device))
+        trained = bundle.catalogue
+        rows = ItemRowMaker(ranker.item_encoder, ranker.fusion_head, trained)
+        return cls(
+            manifest=bundle.manifest,
+            engine=TransformersEngine(ranker, rows.bundle_rows(trained), settings),
+            catalogue=Catalogue(trained.item_ids, trained.item_versions, trained.frequency),
+            rows=rows,
+        )
+
+    @property
+    def version(self) -> str:
+        return self.manifest.version
+
+    async def put(self, arriving: Sequence[ArrivingItem]) -> None:
+        """Add or change items; those older than what is known, or removed since, are left out.
+
+        Raises InvalidInputError where an item does not fit the bundle; then none is added.
+        """
+        async with self.changing:
+            in_turn = sorted(arriving, key=lambda one: one.version)
+            news = {
+                one.item.item_id: one
+                for one in in_turn
+                if self.catalogue.is_news(one.item.item_id, one.version)
+            }
+            if not news:
+                return
+            made = await asyncio.to_thread(self.rows.make, [one.item for one in news.values()])
+            rows = np.asarray([self.catalogue.reserve(item_id) for item_id in news], np.int64)
+            await self.engine.put(rows, made)
+            for item_id, one in news.items():
+                self.catalogue.publish(item_id, one.version, one.categories, one.attributes)
+
+    async def remove(self, versions: Mapping[str, int]) -> None:
+        """Recommend items no more, given the versions of their removal; newer ones stay."""
+        async with self.changing:
+            hidden = [self.catalogue.remove(i, version) for i, version in versions.items()]
+            rows = [row for row in hidden if row is not None]
+            if rows:
+                await self.engine.hide(np.asarray(rows, dtype=np.int64))
+
+
+def serving_device(name: str) -> torch.device:
+    """`auto` takes a GPU where there is one."""
+    if name != "auto":
+        return torch.device(name)
+    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -1,0 +1,132 @@
+"""What the service does, over the bundles it follows."""
+
+import asyncio
+from typing import Self
+
+import numpy as np
+from prometheus_client import Counter
+
+from services.ranking.catching_up import catch_up
+from services.ranking.item_rows import NewItem
+from services.ranking.recommending import recommend
+from services.ranking.served_bundle import ArrivingItem, ServedBundle
+from shared.artifacts.bundle import open_bundle
+from shared.artifacts.store import ArtifactStore
+from shared.bundle_follower import BundleFollower
+from shared.contracts.common import BundleStatus
+from shared.contracts.ranking import RankableItem, RankRequest, RankResponse, UpsertItemsRequest
+from shared.database.session import Database
+from shared.notices import Notices
+from shared.settings import Settings
+
+RANKED = Counter("mmesid_ranked_total", "Answered requests, by what ranked.", ["source"])
+
+
+class RankingService:
+    """Ranked lists for the catalogues of the settings."""
+
+    def __init__(
+        self, database: Database, notices: Notices, artifacts: ArtifactStore, settings: Settings
+    ) -> None:
+        self._database = database
+        self._notices = notices
+        self._artifacts = artifacts
+        self._settings = settings
+        self._catching_up: dict[str, set[ServedBundle]] = {n: set() for n in settings.catalogs}
+        self.follower = BundleFollower[ServedBundle](
+            database,
+            notices,
+            settings.catalogs,
+            interval_s=settings.bundle_poll.interval_s,
+            load=self._load,
+            release=self._release,
+        )
+
+    @classmethod
+    def open(cls, settings: Settings) -> Self:
+        """Connect, and begin to follow the live bundles in the background."""
+        service = cls(
+            Database(settings.database),
+            Notices(settings.redis),
+            ArtifactStore(settings.artifacts),
+            settings,
+        )
+        service.follower.start()
+        return service
+
+    async def close(self) -> None:
+        await self.follower.stop()
+        for catalog_id in self.follower.catalogs:
+            for bundle in self.follower.held(catalog_id).values():
+                await bundle.engine.close()
+        await self._notices.close()
+        await self._database.close()
+
+    async def rank(self, request: RankRequest) -> RankResponse:
+        """Raises as `recommending.recommend` does, and UnavailableError without a bundle."""
+        with self.follower.use(request.catalog_id) as bundle:
+            response = await recommend(bundle, request)
+        RANKED.labels(response.source).inc()
+        return response
+
+    async def put(self, request: UpsertItemsRequest) -> None:
+        """Raises InvalidInputError where an item does not fit the bundle."""
+        with self.follower.use(request.catalog_id, request.bundle) as bundle:
+            await bundle.put([_arriving(n, item) for n, item in enumerate(request.items)])
+
+    async def remove(self, catalog_id: str, item_id: str, version: int) -> None:
+        """Hide an item in all of the catalogue's bundles, those being loaded too.
+
+        Raises NotFoundError where the catalogue is not served here.
+        """
+        held = self.follower.held(catalog_id).values()
+        for bundle in {*held, *self._catching_up[catalog_id]}:
+            await bundle.remove({item_id: version})
+
+    def statuses(self) -> list[BundleStatus]:
+        return [self.status(catalog_id) for catalog_id in self.follower.catalogs]
+
+    def status(self, catalog_id: str) -> BundleStatus:
+        held, active = self.follower.held(catalog_id), self.follower.active(catalog_id)
+        return BundleStatus(
+            catalog_id=catalog_id,
+            active=active,
+            loaded=sorted(held),
+            items=len(held[active].catalogue) if active else 0,
+        )
+
+    async def _load(self, catalog_id: str, version: str) -> ServedBundle:
+        served = await asyncio.to_thread(self._open, catalog_id, version)
+        # From here on removals reach this bundle too, so that none is missed while it catches up.
+        self._catching_up[catalog_id].add(served)
+        try:
+            await catch_up(served, self._database)
+            await served.engine.warm_up()
+        except BaseException:
+            await served.engine.close()
+            raise
+        finally:
+            self._catching_up[catalog_id].discard(served)
+        return served
+
+    def _open(self, catalog_id: str, version: str) -> ServedBundle:
+        bundle = open_bundle(self._artifacts, catalog_id, version)
+        return ServedBundle.open(bundle, self._settings.ranking)
+
+    async def _release(self, _: str, bundle: ServedBundle) -> None:
+        await bundle.engine.close()
+
+
+def _arriving(number: int, item: RankableItem) -> ArrivingItem:
+    return ArrivingItem(
+        item=NewItem(
+            item_id=item.item_id,
+            place=f"items.{number}",
+            vectors={j: np.asarray(v, dtype=np.float32) for j, v in item.vectors.items()},
+            codes=item.codes,
+            neighbours=[(neighbour.item_id, neighbour.weight) for neighbour in item.neighbours],
+        ),
+        version=item.version,
+        categories=item.categories,
+        attributes=item.attributes,
+    )

@@ -1,0 +1,25 @@
+from sqlalchemy import text
+
+from shared.database.api_keys import ApiKeyRepository, Scope
+
+
+async def test_a_key_is_found_by_itself_only_and_is_not_stored(database):
+    async with database.transaction() as session:
+        keys = ApiKeyRepository(session)
+        key = await keys.create("shop", name="web", scopes=[Scope.READ, Scope.WRITE])
+        row = await keys.find(key)
+        assert (row.catalog_id, row.scopes) == ("shop", ["read", "write"])
+        assert await keys.find(f"{key}x") is None
+        stored = (
+            await session.execute(text("SELECT row_to_json(k)::text FROM api_keys k"))
+        ).scalar()
+    assert key not in stored
+
+
+async def test_a_revoked_key_is_not_found(database):
+    async with database.transaction() as session:
+        keys = ApiKeyRepository(session)
+        key = await keys.create("shop", name="web", scopes=[Scope.ADMIN])
+        await session.execute(text("UPDATE api_keys SET revoked_at = now()"))
+        session.expire_all()
+        assert await keys.find(key) is None
