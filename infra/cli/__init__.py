@@ -3,8 +3,11 @@
 import typer
 
 from infra.cli.checks import test
+from infra.cli.data import import_data
+from infra.cli.demo import demo
 from infra.cli.maintenance import keys, migrate
 from infra.cli.stack import down, status, up
+from infra.cli.training import train
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -12,8 +15,9 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="Self-hosted multimodal recommendations.",
 )
-for command in (up, down, status, migrate):
+for command in (demo, up, down, status, train, migrate):
     app.command()(command)
+app.command("import")(import_data)
 app.command(
     add_help_option=False,
     context_settings={"allow_extra_args": True, "ignore_unknown_options": True},

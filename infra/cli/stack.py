@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from typing import Annotated
 
 import typer
@@ -42,13 +43,18 @@ async def _until_stopped(stack: Stack, _: Supervisor) -> None:
     await asyncio.Event().wait()
 
 
-def run_in_foreground(folder: StateFolder, story: Story) -> signal.Signals | None:
+def run_in_foreground(
+    folder: StateFolder, story: Story, *, before: Callable[[], None] | None = None
+) -> signal.Signals | None:
     """Run a stack in this process until the story or a signal ends it.
 
-    Returns the signal. Where a stack runs over the folder already, says so and ends the command.
+    `before` happens when the folder is ours and nothing is started. Returns the signal. Where a
+    stack runs over the folder already, says so and ends the command.
     """
     try:
         with folder.locked():
+            if before is not None:
+                before()
             log = ServiceLog(folder.logs)
             try:
                 ended_by = asyncio.run(run_stack(Stack.over(folder), on_line=log, story=story))

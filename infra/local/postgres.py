@@ -205,7 +205,7 @@ class PostgresServer:
             "max_connections": "200",
             "log_timezone": "UTC",
             "timezone": "UTC",
-            "log_min_messages": "warning",
+            "log_checkpoints": "off",
             **self.options,
         }
         settings = [part for name, value in options.items() for part in ("-c", f"{name}={value}")]

@@ -21,6 +21,7 @@ from shared.errors import MmesidError
 
 PROBE_INTERVAL_S = 0.2
 KEPT_LINES = 30
+OUTPUT_PATIENCE_S = 1.0
 MAX_LINE_BYTES = 2**20
 
 # Called with a service's name and a line that it wrote.
@@ -168,7 +169,7 @@ class Supervisor:
         if kept.process is not None and kept.process.returncode is None:
             await _end(kept.process, kept.service)
         if kept.output is not None:
-            await asyncio.wait({kept.output})
+            await _close_output(kept.output)
         if kept.state not in (State.DONE, State.FAILED):
             kept.state = State.STOPPED
 
@@ -204,18 +205,22 @@ class Supervisor:
         kept.state = State.STARTING
         if service.prepare is not None:
             await asyncio.to_thread(service.prepare)
-        process = await asyncio.create_subprocess_exec(
-            *service.command(),
-            env={**os.environ, **service.environment},
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.STDOUT,
-            limit=MAX_LINE_BYTES,
-            start_new_session=True,  # Ctrl-C in a terminal is for the supervisor alone
-        )
+        # A pipe of our own: with asyncio's, wait() would also wait for children that hold it open.
+        readable, writable = os.pipe()
+        kept.output = asyncio.create_task(self._read(kept, readable))
+        try:
+            process = await asyncio.create_subprocess_exec(
+                *service.command(),
+                env={**os.environ, **service.environment},
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=writable,
+                stderr=asyncio.subprocess.STDOUT,
+                start_new_session=True,  # Ctrl-C in a terminal is for the supervisor alone
+            )
+        finally:
+            os.close(writable)
         kept.process = process
         started = time.monotonic()
-        kept.output = asyncio.create_task(self._read(kept, process))
         if not service.one_shot and not await _becomes_ready(service, process):
             cause = f"not ready after {service.ready_within_s:g} s"
             if process.returncode is not None:
@@ -227,28 +232,23 @@ class Supervisor:
                 kept.ready.set()
             cause = _end_of(await process.wait())
             _sweep(process.pid)
-        # The output may stay open where a grandchild holds it; what is there is read.
-        await asyncio.wait({kept.output}, timeout=1.0)
+        await _close_output(kept.output)
         if service.one_shot and process.returncode == 0:
             kept.state = State.DONE
             kept.ready.set()
             return None, 0.0
         return cause, time.monotonic() - started
 
-    async def _read(self, kept: "_Kept", process: asyncio.subprocess.Process) -> None:
-        stream = process.stdout
-        if stream is None:
-            raise RuntimeError("the process was started without a pipe")
-        while True:
-            try:
-                raw = await stream.readuntil(b"\n")
-            except asyncio.IncompleteReadError as rest:
-                raw = rest.partial
-                if not raw:
-                    return
-            except asyncio.LimitOverrunError as overrun:
-                raw = await stream.read(overrun.consumed)
-            self._say(kept, raw.decode(errors="replace").rstrip())
+    async def _read(self, kept: "_Kept", readable: int) -> None:
+        stream = asyncio.StreamReader(limit=MAX_LINE_BYTES)
+        transport, _ = await asyncio.get_running_loop().connect_read_pipe(
+            lambda: asyncio.StreamReaderProtocol(stream), os.fdopen(readable, "rb")
+        )
+        try:
+            while line := await _next_line(stream):
+                self._say(kept, line.decode(errors="replace").rstrip())
+        finally:
+            transport.close()
 
     def _say(self, kept: "_Kept", line: str) -> None:
         kept.lines.append(line)
@@ -298,6 +298,23 @@ async def _becomes_ready(service: Service, process: asyncio.subprocess.Process) 
             return True
         await asyncio.sleep(PROBE_INTERVAL_S)
     return False
+
+
+async def _next_line(stream: asyncio.StreamReader) -> bytes:
+    """A line with its end, a part of one that is too long, or nothing at the end."""
+    try:
+        return await stream.readuntil(b"\n")
+    except asyncio.IncompleteReadError as rest:
+        return rest.partial
+    except asyncio.LimitOverrunError as overrun:
+        return await stream.read(overrun.consumed)
+
+
+async def _close_output(output: asyncio.Task[None]) -> None:
+    """Let the reader read what is there; a child that left the group may hold the pipe open."""
+    await asyncio.wait({output}, timeout=OUTPUT_PATIENCE_S)
+    output.cancel()
+    await asyncio.wait({output})
 
 
 async def _end(process: asyncio.subprocess.Process, service: Service) -> None:

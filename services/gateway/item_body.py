@@ -65,7 +65,7 @@ async def read_item_body(request: Request) -> tuple[ItemCreate, bytes | None]:
 
 async def _from_form(request: Request) -> tuple[ItemCreate, bytes | None]:
     try:
-        form = await request.form(max_files=2, max_fields=2, max_part_size=MAX_JSON_IN_FORM)
+        form = await request.form(max_files=4, max_fields=4, max_part_size=MAX_JSON_IN_FORM)
     except HTTPException as error:  # what Starlette makes of a form that it cannot read
         raise InvalidInputError.of("body", f"malformed form: {error.detail}") from error
     try:
@@ -78,6 +78,9 @@ async def _parts(form: FormData) -> tuple[ItemCreate, bytes | None]:
     unknown = sorted(form.keys() - {"item", "image"})
     if unknown:
         raise InvalidInputError.of(unknown[0], "a form has the fields item and image only")
+    for name in form:
+        if len(form.getlist(name)) > 1:
+            raise InvalidInputError.of(name, "is given more than once")
     item, image = form.get("item"), form.get("image")
     if item is None:
         raise InvalidInputError.of("item", "the form lacks this field, the JSON of the item")

@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import warnings
 
 from shared.settings import Settings, load_settings
 from shared.telemetry import configure_logs
@@ -29,10 +30,15 @@ def main() -> None:
 
 def work(settings: Settings) -> None:
     """Run the Celery worker: one training at a time, in a child process."""
+    from celery.platforms import SecurityWarning
+
     from services.training.celery_app import QUEUE, app
 
+    # Root in a container is the root of that container only; messages are plain JSON.
+    warnings.filterwarnings("ignore", category=SecurityWarning)
     app.worker_main(
         [
+            "--quiet",
             "worker",
             "--pool=prefork",
             "--concurrency=1",

@@ -1,6 +1,6 @@
 """Estimates for vectors that items do not have, from the items whose content is most alike."""
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 
 import numpy as np
 import torch
@@ -22,8 +22,8 @@ def impute_content(tables: ItemTables) -> ItemTables:
     """
     filled: dict[Modality, NDArray[np.float32]] = {}
     for modality, table in tables.embeddings.items():
-        others = {j: rows for j, rows in tables.embeddings.items() if j != modality}
-        filled[modality] = _impute(table, tables.imputed[modality], others)
+        others = [j for j in tables.embeddings if j != modality]
+        filled[modality] = _impute(table, tables.imputed[modality], tables, others)
     return ItemTables(filled, tables.imputed)
 
 
@@ -34,27 +34,33 @@ def impute_collaborative(
 
     Their vectors in SASRec were never trained. content: complete tables of the same items.
     """
-    return _impute(table, cold, content.embeddings)
+    return _impute(table, cold, content, list(content.embeddings))
 
 
 def _impute(
     table: NDArray[np.float32],
     missing: NDArray[np.bool_],
-    content: Mapping[Modality, NDArray[np.float32]],
+    content: ItemTables,
+    compared: Sequence[Modality],
 ) -> NDArray[np.float32]:
     """Each missing row becomes the similarity-weighted mean of its nearest rows that are there.
 
-    The similarity is the mean of the cosines of `content`.
+    The similarity is the mean of the cosines of the modalities that the item has of its own, as for
+    items that arrive when the bundle is live.
     """
     donors = torch.from_numpy(np.flatnonzero(~missing))
     result = torch.from_numpy(table).clone()
     values = result[donors]
-    unit = [F.normalize(torch.from_numpy(rows), dim=1) for rows in content.values()]
+    unit = {j: F.normalize(torch.from_numpy(content.embeddings[j]), dim=1) for j in compared}
+    own = {j: torch.from_numpy(~content.imputed[j]).float() for j in compared}
     for rows in torch.split(torch.from_numpy(np.flatnonzero(missing)), ROWS_AT_ONCE):
         similarity = torch.zeros(len(rows), len(donors))
-        for vectors in unit:
-            similarity += vectors[rows] @ vectors[donors].T / len(unit)
-        result[rows] = _weighted_mean(similarity, values)
+        number = torch.zeros(len(rows), 1)
+        for j in compared:
+            has = own[j][rows].unsqueeze(1)
+            similarity += has * (unit[j][rows] @ unit[j][donors].T)
+            number += has
+        result[rows] = _weighted_mean(similarity / number.clamp(min=1), values)
     return result.numpy()
 
 

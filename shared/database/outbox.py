@@ -43,10 +43,9 @@ class OutboxRepository:
                     attempts=OutboxRow.attempts + 1,
                     next_attempt_at=func.now() + lease,
                 )
-                .execution_options(synchronize_session=False)
+                .returning(OutboxRow)  # brings the rows above up to date
+                .execution_options(synchronize_session=False, populate_existing=True)
             )
-            for row in rows:
-                await self._session.refresh(row)
         return rows
 
     async def get(self, catalog_id: str, item_ids: Sequence[str]) -> list[OutboxRow]:

@@ -60,9 +60,9 @@ class BaseKind(StrEnum):
 class TinyLlama:
     """The size of a Llama that is built from its config and trained with the ranker."""
 
-    hidden_size: int = 128
-    intermediate_size: int = 256
-    layers: int = 2
+    hidden_size: int = 64
+    intermediate_size: int = 128
+    layers: int = 1
     heads: int = 2
     attention_dropout: float = 0.2
     seed: int = 0

@@ -76,7 +76,8 @@ class FusionHead(nn.Module):
         logs = torch.log1p(frequency.to(low.dtype))
         if bool(high == low):
             return torch.zeros_like(logs)
-        return ((logs - low) / (high - low)).clamp(0, 1)
+        normalized: Tensor = ((logs - low) / (high - low)).clamp(0, 1)
+        return normalized
 
     def weights(self, normalized_frequency: Tensor | None = None) -> Tensor:
         """[n, 1 + J] fusion weights for q'' [n] (the catalogue's by default); a row sums to 1."""
@@ -105,7 +106,7 @@ class FusionHead(nn.Module):
         weights = self.weights()
         scores = weights[:, 0] * (states @ self.target_table.T)
         for place, modality in enumerate(self.modalities, start=1):
-            projection = encoder.projections[modality]
+            projection = encoder.projection(modality)
             part = (states @ projection.weight) @ encoder.embeddings(modality).T
             scores = scores + weights[:, place] * (part + (states @ projection.bias).unsqueeze(1))
         return scores
@@ -113,7 +114,9 @@ class FusionHead(nn.Module):
     def fused_matrix(self, encoder: ItemEncoder) -> Tensor:
         """E* [I, D] with o E*^T = Eq. 18: w_x E_x + sum_j w_j (s_j W_j^T + b_j), row by row."""
         rows = torch.arange(len(self.target_table), device=self.target_table.device)
-        return torch.cat([self.fused_rows(chunk, encoder) for chunk in rows.split(ENCODING_CHUNK)])
+        return torch.cat(
+            [self.fused_rows(chunk, encoder) for chunk in torch.split(rows, ENCODING_CHUNK)]
+        )
 
     def fused_rows(self, rows: Tensor, encoder: ItemEncoder) -> Tensor:
         """Rows [n, D] of E*, for catalogue items [n]."""

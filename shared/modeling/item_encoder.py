@@ -73,8 +73,7 @@ class ItemEncoder(nn.Module):
         gains: list[float] = []
         for modality, table in tables.items():
             norm = scale if modality == Modality.COLLABORATIVE else scale * content_scale
-            projection = cast(nn.Linear, self.projections[modality])
-            _start_as_isometry(projection, table, norm, generator)
+            _start_as_isometry(self.projection(modality), table, norm, generator)
             quantized = self.sum_of_codes(modality, self.codes(modality)).detach()
             gains += [1.0, norm / _rms_norm(quantized)]
         self._start_as_sum(gains)
@@ -107,11 +106,15 @@ class ItemEncoder(nn.Module):
     def table(self) -> Tensor:
         """The input embeddings [I, D] of the whole catalogue, in chunks to bound the memory."""
         rows = torch.arange(self.number_of_items, device=self.narrow.weight.device)
-        return torch.cat([self(chunk) for chunk in rows.split(ENCODING_CHUNK)])
+        return torch.cat([self(chunk) for chunk in torch.split(rows, ENCODING_CHUNK)])
+
+    def projection(self, modality: Modality) -> nn.Linear:
+        """W_j and b_j."""
+        return cast(nn.Linear, self.projections[modality])
 
     def project(self, modality: Modality, embeddings: Tensor) -> Tensor:
         """W_j s_j + b_j: [..., D_j] -> [..., D]."""
-        projected: Tensor = self.projections[modality](embeddings.to(self.narrow.weight.dtype))
+        projected: Tensor = self.projection(modality)(embeddings.to(self.narrow.weight.dtype))
         return projected
 
     def sum_of_codes(self, modality: Modality, codes: Tensor) -> Tensor:

@@ -13,13 +13,16 @@ def mmd2(x: Tensor, y: Tensor, bandwidth: float | Tensor | None = None) -> Tenso
     for a single vector. k(e, e') = exp(-||e - e'||^2 / (2 bandwidth^2)) (Sec. 5.1.4).
     bandwidth: by default that of `mean_distance_bandwidth`.
     """
-    pooled = torch.cat([x, y])
-    distances = _squared_distances(pooled)
+    within_x, within_y = _squared_distances(x, x), _squared_distances(y, y)
+    between = _squared_distances(x, y)
     if bandwidth is None:
-        bandwidth = _bandwidth_of(distances)
-    kernel = torch.exp(-distances / (2 * bandwidth**2))
-    n = len(x)
-    return kernel[:n, :n].mean() + kernel[n:, n:].mean() - 2 * kernel[:n, n:].mean()
+        bandwidth = _bandwidth_of(within_x, within_y, between)
+    scale = 2 * bandwidth**2
+    return (
+        torch.exp(-within_x / scale).mean()
+        + torch.exp(-within_y / scale).mean()
+        - 2 * torch.exp(-between / scale).mean()
+    )
 
 
 def mean_distance_bandwidth(x: Tensor, y: Tensor) -> Tensor:
@@ -27,7 +30,9 @@ def mean_distance_bandwidth(x: Tensor, y: Tensor) -> Tensor:
 
     A scalar without gradient; 1 when all vectors are equal.
     """
-    return _bandwidth_of(_squared_distances(torch.cat([x, y])))
+    return _bandwidth_of(
+        _squared_distances(x, x), _squared_distances(y, y), _squared_distances(x, y)
+    )
 
 
 def info_nce(a: Tensor, b: Tensor, temperature: float) -> Tensor:
@@ -93,16 +98,16 @@ def sampled_bce_loss(positive: Tensor, negative: Tensor, *, hits: Tensor | None 
     return (F.softplus(-positive) + mean_of_kept).mean()
 
 
-def _squared_distances(vectors: Tensor) -> Tensor:
-    norms = vectors.square().sum(dim=1)
-    products = vectors @ vectors.T
-    distances = (norms.unsqueeze(1) + norms.unsqueeze(0) - 2 * products).clamp(min=0)
-    return distances.masked_fill(
-        torch.eye(len(vectors), dtype=torch.bool, device=vectors.device), 0.0
-    )
+def _squared_distances(x: Tensor, y: Tensor) -> Tensor:
+    norms = x.square().sum(dim=1, keepdim=True) + y.square().sum(dim=1)
+    distances = (norms - 2 * x @ y.T).clamp(min=0)
+    if x is y:
+        distances = distances * (1 - torch.eye(len(x), dtype=x.dtype, device=x.device))
+    return distances
 
 
-def _bandwidth_of(distances: Tensor) -> Tensor:
-    pairs = len(distances) * (len(distances) - 1)
-    mean = distances.detach().sum() / max(pairs, 1)
+def _bandwidth_of(within_x: Tensor, within_y: Tensor, between: Tensor) -> Tensor:
+    number = sum(between.shape)
+    total = within_x.detach().sum() + within_y.detach().sum() + 2 * between.detach().sum()
+    mean = total / (number * (number - 1))
     return torch.where(mean > 0, mean / 2, torch.ones_like(mean)).sqrt()

@@ -130,7 +130,7 @@ class MMRQVAE(nn.Module):
         return {j: self.tower(j).quantizer.decode(rows) for j, rows in codes.items()}
 
     def code_embeddings(self, modality: Modality) -> Tensor:
-        """[L, S, D] trained code embeddings, a copy without gradient (they start E_SID, Sec. 4.3)."""
+        """[L, S, D] trained code embeddings, a copy without gradient (Sec. 4.3 starts from them)."""
         return self.tower(modality).quantizer.codebooks.detach().clone()
 
     def save(self, folder: Path) -> None:
@@ -181,9 +181,9 @@ class Tower(nn.Module):
         super().__init__()
         self.register_buffer("mean", torch.zeros(input_dimension))
         self.register_buffer("scale", torch.ones(()))
-        self.encoder = _mlp(input_dimension, config.hidden, config.dimension)
+        self.encoder = _MLP(input_dimension, config.hidden, config.dimension)
         self.quantizer = ResidualQuantizer(config.levels, codebook_size, config.dimension)
-        self.decoder = _mlp(config.dimension, config.hidden, input_dimension)
+        self.decoder = _MLP(config.dimension, config.hidden, input_dimension)
 
     def fit_scale(self, vectors: Tensor) -> None:
         self.mean.copy_(vectors.mean(dim=0))
@@ -321,5 +321,18 @@ def _as_floats(losses: Mapping[str, Tensor]) -> dict[str, float]:
     return {name: value.item() for name, value in losses.items()}
 
 
-def _mlp(inputs: int, hidden: int, outputs: int) -> nn.Sequential:
-    return nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+class _MLP(nn.Module):
+    """x -> W x + b + MLP(x). The linear path keeps distances from the first step on, as a random
+    projection does; without it they are lost before the codebooks see them."""
+
+    def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
+        super().__init__()
+        import os
+        self.linear = nn.Linear(inputs, outputs)
+        self.mlp = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
+        nn.init.normal_(self.linear.weight, std=float(os.environ.get("GAIN",1))*inputs**-0.5)
+        if os.environ.get("Z"): nn.init.zeros_(self.mlp[2].weight)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.linear(x) + self.mlp(x)
+        return y

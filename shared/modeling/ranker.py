@@ -67,7 +67,7 @@ class Ranker(nn.Module):
         lora: LoraSpec | None = None,
         train_base: bool = False,
     ) -> None:
-        """lora: attach a fresh adapter; None leaves the model as it is (merged, or already adapted).
+        """lora: attach a fresh adapter; None leaves the model as it is (merged or already adapted).
 
         train_base: the base's own weights are trained too (those of a tiny base are random).
         """
@@ -101,7 +101,7 @@ class Ranker(nn.Module):
 
     def trainable_share(self) -> float:
         """Trainable parameters of the LLM as a share of the LLM's (0.19 % in the paper)."""
-        total = sum(parameter.numel() for parameter in self.language_model.parameters())
+        total: int = sum(parameter.numel() for parameter in self.language_model.parameters())
         return sum(parameter.numel() for parameter in self.base_parameters()) / total
 
     def prefix_states(self, items: Tensor) -> Tensor:
@@ -142,11 +142,14 @@ class Ranker(nn.Module):
 
     @torch.inference_mode()
     def scorer(self) -> Callable[[list[NDArray[np.int64]]], Tensor]:
-        """`score` for many batches: input table and fused matrix are computed once, here and now."""
+        """`score` for many batches: the input table and E* are computed once, here and now."""
         table, fused = self.input_table(), self.fused_matrix()
-        return torch.inference_mode()(
-            lambda histories: self.hidden_states(histories, table) @ fused.T
-        )
+
+        @torch.inference_mode()
+        def score(histories: list[NDArray[np.int64]]) -> Tensor:
+            return self.hidden_states(histories, table) @ fused.T
+
+        return score
 
     def input_table(self) -> Tensor:
         """Eq. 16 for the catalogue: the LLM's input embedding of every item [I, D]."""
@@ -180,7 +183,7 @@ class Ranker(nn.Module):
         own_base = self.train_base or self.source.kind == BaseKind.TINY
         reference = BASE_FOLDER if own_base else self.source.name or self.source.kind.value
         self.language_model.peft_config["default"].base_model_name_or_path = reference
-        self.language_model.save_pretrained(folder)
+        self.language_model.save_pretrained(folder, save_embedding_layers=False)
         if own_base:
             save_base(self.language_model, self.tokenizer, folder / BASE_FOLDER)
         save_file(_contiguous(self.item_encoder), folder / "item_encoder.safetensors")
@@ -282,7 +285,8 @@ def _read_json(path: Path) -> dict[str, Any]:
 def _read_tensors(path: Path) -> dict[str, Tensor]:
     if not path.is_file():
         raise UnavailableError(f"ranker: {path} is missing")
-    return load_file(path)
+    tensors: dict[str, Tensor] = load_file(path)
+    return tensors
 
 
 def _load_item_encoder(path: Path, document: dict[str, Any]) -> ItemEncoder:

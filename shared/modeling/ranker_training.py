@@ -53,15 +53,15 @@ class RankerConfig:
     checkpoint_every: steps between checkpoints, where a folder for them is given.
     """
 
-    epochs: int = 30
-    patience: int = 4
-    batch_size: int = 64
+    epochs: int = 20
+    patience: int = 3
+    batch_size: int = 32
     learning_rate_base: float = 1e-3
-    learning_rate_new: float = 1e-3
+    learning_rate_new: float = 5e-4
     weight_decay: float = 0.01
     warm_up_steps: int = 50
     gradient_clip: float = 1.0
-    item_dropout: float = 0.3
+    item_dropout: float = 0.5
     state_dropout: float = 0.3
     loss: RankerLoss = RankerLoss.FULL
     negatives: int = 512
@@ -108,8 +108,8 @@ def train_ranker(
     """Train on `split.train`; return the ranker of the best validation epoch, in eval mode.
 
     embeddings: E_j [I, D_j]. codes: [I, L]. code_embeddings: [L, S, D_LLM] (or random ones).
-    checkpoint_folder: holds a checkpoint that a later call with the same inputs goes on from. On one
-    CPU thread count the resumed run ends in the same weights, bit by bit, as an unbroken one.
+    checkpoint_folder: holds a checkpoint that a later call with the same inputs goes on from. On a
+    CPU with the same number of threads it ends in the weights of an unbroken run, bit by bit.
 
     Raises InvalidInputError when the inputs do not agree or no user has a validation item, and
     ConflictError when the folder's checkpoint was written for other settings or data.
@@ -337,7 +337,7 @@ def _optimizer(ranker: Ranker, config: RankerConfig) -> torch.optim.AdamW:
 
 
 def _fingerprint(ranker: Ranker, split: Split, config: RankerConfig) -> str:
-    """Changes with the settings, the base, the sequences and the embeddings; not with the device."""
+    """Changes with the settings (not the device), the base, the sequences and the embeddings."""
     settings = {**config.as_dict(), "device": None, "checkpoint_every": None}
     digest = hashlib.sha256(json.dumps([settings, ranker.source.as_dict()]).encode())
     for items in split.train:

@@ -71,7 +71,7 @@ class ResidualQuantizer(nn.Module):
         levels, size, _ = self.codebooks.shape
         if codes.ndim != 2 or codes.shape[1] != levels:
             raise InvalidInputError.of("codes", f"must be [n, {levels}], not {tuple(codes.shape)}")
-        if codes.numel() and not (0 <= int(codes.min()) and int(codes.max()) < size):
+        if codes.numel() and (int(codes.min()) < 0 or int(codes.max()) >= size):
             raise InvalidInputError.of("codes", f"must be in 0..{size - 1}")
         return self.codebooks[torch.arange(levels, device=codes.device), codes].sum(dim=1)
 

@@ -1,14 +1,14 @@
 """One forward pass of a user's sequence trains every prefix of it.
 
-The prompt of prefix k is [prefix tokens][x_1 .. x_k][response header]. The prompts of k = 1..n share
-their beginnings, so they are laid out once, with a response block of R tokens for each k:
+The prompt of prefix k is [prefix tokens][x_1 .. x_k][response header]. The prompts of k = 1..n
+share their beginnings, so they are laid out once, with a response block of R tokens for each k:
 
     [P prefix tokens][x_1 .. x_n][block 1][block 2] ... [block n]
 
 Block k sees the prefix tokens, x_1..x_k and its own tokens up to each; nothing sees a block. Its
-positions go on from those of x_k. Under this mask the hidden state at the last token of block k, and
-every gradient, equal those of prompt k alone, at P + n (1 + R) tokens instead of the sum over k of
-P + k + R. With right padding nothing else is needed: x_k is never seen by an earlier block.
+positions go on from those of x_k. Under this mask the hidden state at the last token of block k,
+and every gradient, equal those of prompt k alone, at P + n (1 + R) tokens instead of the sum over
+k of P + k + R. With right padding nothing else is needed: x_k is never seen by an earlier block.
 """
 
 from typing import Any
@@ -43,7 +43,7 @@ def shared_prefix_states(decoder: Any, prefix: Tensor, items: Tensor, suffix: Te
 
 
 def visible(prefix: int, number: int, response: int, device: torch.device | None = None) -> Tensor:
-    """[T, T] bool, T = prefix + number (1 + response): may the token of the row see the column's?"""
+    """[T, T] bool, T = prefix + number (1 + response): may the row's token see the column's?"""
     context = prefix + number
     blocks = torch.arange(number, device=device).repeat_interleave(response)
     # The last context token that each token may see; a context token sees up to itself.
@@ -68,7 +68,7 @@ def positions(
 
 
 def additive_mask(prefix: int, number: int, response: int, like: Tensor) -> Tensor:
-    """[1, 1, T, T] of 0 and the dtype's lowest number: what every attention implementation takes."""
+    """[1, 1, T, T] of 0 and the dtype's lowest number: every attention implementation takes it."""
     hidden = ~visible(prefix, number, response, like.device)
     mask = torch.zeros(hidden.shape, dtype=like.dtype, device=like.device)
     return mask.masked_fill(hidden, torch.finfo(like.dtype).min)[None, None]

@@ -7,8 +7,8 @@ mean nothing. The true services are tested together elsewhere.
 import asyncio
 import hashlib
 import socket
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable
+from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from typing import Any
 
 import pytest
@@ -35,7 +35,13 @@ from shared.contracts.tokenization import (
     TokenizeRequest,
     TokenizeResponse,
 )
-from shared.errors import BrokenImageError, InvalidInputError, NotFoundError, UnavailableError
+from shared.errors import (
+    BrokenImageError,
+    InvalidInputError,
+    NotFoundError,
+    UnavailableError,
+    UnknownItemsError,
+)
 from shared.http import install_problem_handlers
 from shared.modeling.modality import Modality
 
@@ -168,7 +174,10 @@ class TokenizationStandIn(StandIn):
 
 
 class RankingStandIn(StandIn):
-    """Ranks the items it was told of by their ids; those seen are left out."""
+    """Ranks the items it was told of by their ids; those seen are left out.
+
+    `refuses_unknown`: a history of unknown items only is an error instead of popular items.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -181,6 +190,8 @@ class RankingStandIn(StandIn):
             items = self.items.get(request.catalog_id, {})
             unknown = [item_id for item_id in request.history if item_id not in items]
             known = [item_id for item_id in request.history if item_id in items]
+            if self.refuses_unknown and unknown and not known:
+                raise UnknownItemsError("history: none of these items is known")
             seen = set(known) if request.exclude_seen else set()
             best = [item_id for item_id in sorted(items) if item_id not in seen][: request.k]
             shares = ScoreShares(target=0.25, collaborative=0.25, text=0.25, visual=0.25)
@@ -244,6 +255,12 @@ async def served(app: FastAPI) -> AsyncIterator[str]:
         yield f"http://127.0.0.1:{listener.getsockname()[1]}"
         server.should_exit = True
         await running
+
+
+@pytest.fixture
+def serve() -> Callable[[FastAPI], AbstractAsyncContextManager[str]]:
+    """`async with serve(app) as url:` runs an app over real HTTP."""
+    return served
 
 
 @pytest.fixture

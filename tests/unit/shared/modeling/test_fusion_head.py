@@ -76,7 +76,9 @@ def test_every_form_of_the_score_equals_the_equation_term_by_term(parts):
     close = {"rtol": 1e-11, "atol": 1e-11}
     torch.testing.assert_close(head.scores_without_projection(states, encoder), expected, **close)
     torch.testing.assert_close(states @ head.fused_matrix(encoder).T, expected, **close)
-    torch.testing.assert_close(head.score_parts(states, everything, encoder), expected_parts, **close)
+    torch.testing.assert_close(
+        head.score_parts(states, everything, encoder), expected_parts, **close
+    )
     for many in (states, states.repeat(100, 1)):
         repeats = len(many) // len(states)
         torch.testing.assert_close(head.scores(many, encoder), expected.repeat(repeats, 1), **close)

@@ -71,6 +71,4 @@ def test_an_unfit_chat_template_is_named_with_the_cause(chat_template, cause):
 
 def test_a_history_of_no_length_is_refused():
     with pytest.raises(InvalidInputError, match="max_history"):
-        PromptTemplate.from_tokenizer(
-            _tokenizer(LLAMA3_TEMPLATE), vocabulary_size=9, max_history=0
-        )
+        PromptTemplate.from_tokenizer(_tokenizer(LLAMA3_TEMPLATE), vocabulary_size=9, max_history=0)

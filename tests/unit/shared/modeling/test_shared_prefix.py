@@ -46,7 +46,9 @@ def _one_by_one(model, prefix, items, suffix, lengths):
     for row, length in enumerate(lengths):
         for end in range(1, length + 1):
             prompt = torch.cat([prefix, items[row, :end], suffix]).unsqueeze(0)
-            states.append(model.model(inputs_embeds=prompt, use_cache=False).last_hidden_state[0, -1])
+            states.append(
+                model.model(inputs_embeds=prompt, use_cache=False).last_hidden_state[0, -1]
+            )
     return torch.stack(states)
 
 

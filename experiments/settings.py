@@ -1,0 +1,93 @@
+"""The settings of an experiment: a YAML file whose sections are the configs of the stages."""
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from services.training.configs import hidden_size, overridden
+from shared.errors import InvalidInputError
+from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama
+from shared.modeling.mm_rq_vae import MMRQVAEConfig
+from shared.modeling.ranker_training import RankerConfig
+from shared.modeling.sasrec import SASRecConfig
+
+SECTIONS = (
+    "data", "encoders", "collaborative", "quantizer", "base_model", "tiny", "ranker",
+    "code_embeddings",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class DataSettings:
+    minimum_rating: float | None = None
+    core: int = 1
+
+
+@dataclass(frozen=True)
+class EncoderSettings:
+    text: str | None = "minilm"
+    image: str | None = "efficientnet-lite0"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """The configs of all stages, for one seed."""
+
+    data: DataSettings
+    encoders: EncoderSettings
+    collaborative: SASRecConfig
+    quantizer: MMRQVAEConfig
+    base: BaseSource
+    ranker: RankerConfig
+    random_codes: bool = False
+
+    def with_seed(self, seed: int) -> "Settings":
+        return replace(
+            self,
+            collaborative=replace(self.collaborative, seed=seed),
+            quantizer=replace(self.quantizer, seed=seed),
+            ranker=replace(self.ranker, seed=seed),
+        )
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def read_settings(path: Path) -> Settings:
+    """Raises InvalidInputError for a file that is no YAML mapping, or a name or value unknown."""
+    try:
+        document = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidInputError.of("settings", f"{path} cannot be read: {error}") from error
+    if not isinstance(document, Mapping):
+        raise InvalidInputError.of("settings", f"{path} is no mapping")
+    unknown = sorted(set(document) - set(SECTIONS))
+    if unknown:
+        raise InvalidInputError.of(unknown[0], f"no section has this name; {', '.join(SECTIONS)}")
+    base = _base(str(document.get("base_model", "tiny")), document.get("tiny") or {})
+    codes = document.get("code_embeddings", "trained")
+    if codes not in ("trained", "random"):
+        raise InvalidInputError.of("code_embeddings", f"{codes!r} is none of trained, random")
+
+    def section(name: str, defaults: Any) -> Any:
+        return overridden(defaults, document.get(name) or {}, name)
+
+    return Settings(
+        data=section("data", DataSettings()),
+        encoders=section("encoders", EncoderSettings()),
+        collaborative=section("collaborative", SASRecConfig()),
+        quantizer=section("quantizer", MMRQVAEConfig(dimension=hidden_size(base))),
+        base=base,
+        ranker=section("ranker", RankerConfig(train_base=base.kind == BaseKind.TINY)),
+        random_codes=codes == "random",
+    )
+
+
+def _base(name: str, tiny: Mapping[str, Any]) -> BaseSource:
+    sizes = overridden(TinyLlama(), tiny, "tiny")
+    if name in (BaseKind.TINY, BaseKind.SMOLLM2):
+        return BaseSource(kind=BaseKind(name), tiny=sizes)
+    return BaseSource(kind=BaseKind.CHECKPOINT, name=name, tiny=sizes)

@@ -1,0 +1,73 @@
+import pytest
+
+from services.training.configs import configs_of, overridden
+from shared.contracts.admin import TrainingCreate
+from shared.errors import InvalidInputError
+from shared.modeling.base_model import BaseKind
+from shared.modeling.ranker_training import RankerConfig
+from shared.settings import TrainingSettings
+
+CPU = TrainingSettings(device="cpu", seed=7, max_history=20)
+
+
+def test_what_a_request_leaves_out_comes_from_the_settings():
+    configs = configs_of(TrainingCreate(), CPU)
+    assert configs.seed == 7
+    assert (configs.collaborative.seed, configs.quantizer.seed, configs.ranker.seed) == (7, 7, 7)
+    assert (configs.collaborative.max_length, configs.ranker.max_history) == (20, 20)
+    assert configs.base.kind == BaseKind.TINY
+    assert configs.quantizer.dimension == configs.base.tiny.hidden_size
+    assert configs.ranker.device == "cpu"
+
+
+def test_a_request_wins_over_the_settings_also_in_nested_configs():
+    request = TrainingCreate(
+        seed=3,
+        collaborative={"dimension": 32},
+        quantizer={"levels": 2, "codebook_size": 16},
+        ranker={"lora": {"rank": 4}, "loss": "bce", "tiny": {"hidden_size": 32}},
+    )
+    configs = configs_of(request, CPU)
+    assert configs.collaborative.dimension == 32
+    assert (configs.quantizer.levels, configs.quantizer.codebook_size) == (2, 16)
+    assert (configs.ranker.lora.rank, configs.ranker.lora.alpha) == (4, 16)
+    assert configs.ranker.loss == "bce"
+    assert configs.quantizer.dimension == configs.base.tiny.hidden_size == 32
+    assert configs.ranker.seed == 3
+
+
+@pytest.mark.parametrize(
+    ("request_fields", "field", "cause"),
+    [
+        ({"collaborative": {"dimensions": 64}}, "collaborative.dimensions", "no setting"),
+        ({"collaborative": {"dropout": 2.0}}, "collaborative.dropout", r"in \[0, 1\)"),
+        ({"quantizer": {"epochs": "many"}}, "quantizer.epochs", "integer"),
+        ({"quantizer": {"dimension": 64}}, "quantizer.dimension", "base model"),
+        ({"ranker": {"lora": {"ranks": 8}}}, "ranker.lora.ranks", "no setting"),
+        ({"ranker": {"epochs": 0}}, "ranker.epochs", "at least 1"),
+        ({"ranker": {"loss": "hinge"}}, "ranker.loss", "full"),
+        ({"ranker": {"tiny": {"layer": 1}}}, "ranker.tiny.layer", "no setting"),
+        ({"ranker": {"base_model": 5}}, "ranker.base_model", "name"),
+    ],
+)
+def test_a_wrong_setting_is_named_with_its_cause(request_fields, field, cause):
+    with pytest.raises(InvalidInputError, match=cause) as caught:
+        configs_of(TrainingCreate(**request_fields), CPU)
+    assert [problem.field for problem in caught.value.fields] == [field]
+
+
+def test_a_pretrained_base_keeps_its_weights(tmp_path):
+    from shared.modeling.base_model import TinyLlama, write_tiny_llama
+
+    spec = TinyLlama(hidden_size=16, intermediate_size=16, layers=1, heads=1)
+    write_tiny_llama(tmp_path, spec)
+    configs = configs_of(TrainingCreate(ranker={"base_model": str(tmp_path)}), CPU)
+    assert configs.base.kind == BaseKind.CHECKPOINT
+    assert configs.quantizer.dimension == 16
+    assert not configs.ranker.train_base
+
+
+def test_overriding_leaves_the_original_alone():
+    original = RankerConfig()
+    assert overridden(original, {"epochs": 2}, "ranker").epochs == 2
+    assert original == RankerConfig()

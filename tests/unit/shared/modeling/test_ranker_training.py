@@ -1,0 +1,213 @@
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from shared.errors import ConflictError, InvalidInputError
+from shared.modeling.base_model import BaseSource, TinyLlama, load_base
+from shared.modeling.evaluation import evaluate, popularity_scorer
+from shared.modeling.modality import Modality
+from shared.modeling.progress import Progress
+from shared.modeling.ranker import LoraSpec
+from shared.modeling.ranker_training import (
+    RankerConfig,
+    RankerLoss,
+    batch_loss,
+    build_ranker,
+    train_ranker,
+)
+from shared.modeling.sequences import Split, item_frequency, leave_one_out
+from shared.modeling.window_batches import batches_of
+
+ITEMS, DIMENSION = 20, 16
+SOURCE = BaseSource(tiny=TinyLlama(hidden_size=DIMENSION, intermediate_size=24, layers=1, heads=2))
+CONFIG = RankerConfig(
+    epochs=3, patience=3, batch_size=8, max_history=4, warm_up_steps=5,
+    item_dropout=0.2, state_dropout=0.2, negatives=7, checkpoint_every=3,
+)  # fmt: skip
+
+
+class StoppedError(Exception):
+    pass
+
+
+@pytest.fixture(scope="module")
+def split():
+    """Everyone walks round the same circle of items, from a place of their own."""
+    rng = np.random.default_rng(0)
+    starts = rng.integers(ITEMS, size=60)
+    lengths = rng.integers(5, 12, size=60)
+    return leave_one_out(
+        [(start + np.arange(length)) % ITEMS for start, length in zip(starts, lengths, strict=True)]
+    )
+
+
+@pytest.fixture(scope="module")
+def inputs():
+    generator = torch.Generator().manual_seed(0)
+    modalities = (Modality.COLLABORATIVE, Modality.TEXT)
+    return (
+        {m: torch.randn(ITEMS, 6, generator=generator) for m in modalities},
+        {m: torch.randint(4, (ITEMS, 2), generator=generator) for m in modalities},
+        {m: torch.randn(2, 4, DIMENSION, generator=generator) for m in modalities},
+    )
+
+
+def _train(split, inputs, config=CONFIG, **options):
+    return train_ranker(split, ITEMS, *inputs, SOURCE, config, **options)
+
+
+def _weights(ranker):
+    return dict(ranker.named_parameters())
+
+
+def _assert_equal(ranker, other):
+    others = _weights(other)
+    for name, parameter in _weights(ranker).items():
+        assert torch.equal(parameter, others[name]), name
+
+
+@pytest.mark.parametrize("loss", list(RankerLoss))
+def test_the_ranker_learns_a_circle_that_popularity_cannot_know(split, inputs, loss):
+    config = replace(
+        CONFIG,
+        loss=loss,
+        epochs=15,
+        patience=15,
+        learning_rate_base=0.003,
+        learning_rate_new=0.003,
+        item_dropout=0.0,
+        state_dropout=0.0,
+    )
+    ranker = _train(split, inputs, config)
+    histories, targets = split.test_histories(), split.test_target
+    learned = evaluate(ranker.scorer(), histories, targets).unmasked["ndcg@5"]
+    popular = evaluate(popularity_scorer(item_frequency(split, ITEMS)), histories, targets)
+    assert learned > 0.8
+    assert learned > popular.unmasked["ndcg@5"] + 0.3
+
+
+def test_the_epoch_with_the_best_validation_is_returned(split, inputs):
+    best = []
+    config = replace(CONFIG, epochs=5, patience=2)
+
+    def watch(progress):
+        if "best" in progress.metrics:
+            best.append(progress.metrics["best"])
+
+    ranker = _train(split, inputs, config, on_progress=watch)
+    validation = evaluate(
+        ranker.scorer(), split.validation_histories(), split.validation_target
+    ).masked["ndcg@10"]
+    assert validation == pytest.approx(best[-1], abs=1e-9)
+    assert best == sorted(best)
+
+
+def test_progress_counts_up_to_its_total(split, inputs):
+    seen: list[Progress] = []
+    _train(split, inputs, on_progress=seen.append)
+    done = [progress.done for progress in seen]
+    assert done == sorted(done)
+    assert {progress.stage for progress in seen} == {"finetune"}
+    assert all(progress.done <= progress.total for progress in seen)
+    assert all(np.isfinite(value) for progress in seen for value in progress.metrics.values())
+
+
+def test_the_seed_decides_everything_and_the_random_state_is_left_alone(split, inputs):
+    torch.manual_seed(1)
+    first = _train(split, inputs)
+    state = torch.rand(2)
+    torch.manual_seed(1)
+    assert torch.equal(torch.rand(2), state)
+    torch.manual_seed(2)
+    _assert_equal(first, _train(split, inputs))
+    other = _train(split, inputs, replace(CONFIG, seed=1))
+    assert not torch.equal(first.fusion_head.target_table, other.fusion_head.target_table)
+
+
+@pytest.mark.parametrize("stop_after", [2, 4, 11])
+def test_a_resumed_run_ends_in_the_weights_of_an_unbroken_one(split, inputs, tmp_path, stop_after):
+    """Stopped before any checkpoint, within an epoch, and in the second epoch."""
+    unbroken = _train(split, inputs)
+    calls = 0
+
+    def stop(progress):
+        nonlocal calls
+        calls += 1
+        if calls > stop_after:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        _train(split, inputs, on_progress=stop, checkpoint_folder=tmp_path)
+    resumed = _train(split, inputs, checkpoint_folder=tmp_path)
+    _assert_equal(unbroken, resumed)
+
+
+def test_a_finished_run_is_not_trained_again(split, inputs, tmp_path):
+    first = _train(split, inputs, checkpoint_folder=tmp_path)
+    calls = []
+    again = _train(split, inputs, checkpoint_folder=tmp_path, on_progress=calls.append)
+    assert calls == []
+    _assert_equal(first, again)
+
+
+def test_a_checkpoint_of_other_settings_or_data_is_refused(split, inputs, tmp_path):
+    _train(split, inputs, checkpoint_folder=tmp_path)
+    with pytest.raises(ConflictError, match="checkpoint_folder"):
+        _train(split, inputs, replace(CONFIG, weight_decay=0.5), checkpoint_folder=tmp_path)
+    shorter = Split(split.train[1:], split.validation_target[1:], split.test_target[1:])
+    with pytest.raises(ConflictError, match="checkpoint_folder"):
+        _train(shorter, inputs, checkpoint_folder=tmp_path)
+
+
+def test_with_lora_alone_the_base_keeps_its_weights(split, inputs):
+    config = replace(CONFIG, train_base=False, lora=LoraSpec(rank=2, alpha=4))
+    ranker = _train(split, inputs, config)
+    before = load_base(SOURCE).model.state_dict()
+    after = ranker.language_model.get_base_model().state_dict()
+    for name, tensor in after.items():
+        if ".lora_" not in name:
+            assert torch.equal(tensor, before[name.replace(".base_layer.", ".")]), name
+    trained = [name for name, p in ranker.language_model.named_parameters() if p.requires_grad]
+    assert trained
+    assert all(".lora_" in name for name in trained)
+
+
+def test_the_loss_of_a_batch_is_that_of_every_prefix_alone(split, inputs):
+    config = replace(CONFIG, item_dropout=0.0, state_dropout=0.0)
+    ranker = build_ranker(split, ITEMS, *inputs, SOURCE, config).eval()
+    windows = [items[:5] for items in split.train[:6]]
+    losses = []
+    for window in windows:
+        for end in range(1, len(window)):
+            scores = ranker.score([window[:end]])
+            losses.append(
+                torch.nn.functional.cross_entropy(scores, torch.tensor(window[end : end + 1]))
+            )
+    (batch,) = batches_of(windows, 6, np.random.default_rng(0))
+    torch.testing.assert_close(
+        batch_loss(ranker, batch, config), torch.stack(losses).mean(), rtol=1e-4, atol=1e-5
+    )
+
+
+def test_a_dimension_other_than_the_base_models_is_named(split, inputs):
+    embeddings, codes, tables = inputs
+    narrow = {m: table[..., :8] for m, table in tables.items()}
+    with pytest.raises(InvalidInputError, match="code_embeddings"):
+        _train(split, (embeddings, codes, narrow))
+
+
+def test_sequences_that_cannot_be_learned_from_are_named(split, inputs):
+    alone = leave_one_out([np.array([1]), np.array([2])])
+    with pytest.raises(InvalidInputError, match=r"split\.train"):
+        _train(alone, inputs)
+    unvalidated = replace(split, validation_target=np.full_like(split.validation_target, -1))
+    with pytest.raises(InvalidInputError, match=r"split\.validation_target"):
+        _train(unvalidated, inputs)
+
+
+@pytest.mark.parametrize("setting", [{"epochs": 0}, {"item_dropout": 1.0}, {"negatives": 0}])
+def test_a_setting_out_of_range_is_named(setting):
+    with pytest.raises(InvalidInputError, match=next(iter(setting))):
+        RankerConfig(**setting)
