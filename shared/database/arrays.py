@@ -10,7 +10,7 @@ from sqlalchemy import ColumnElement, Text, any_, literal
 from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import InstrumentedAttribute
 
-# Rows of an INSERT: with 12 columns each this stays below 65,535 parameters.
+# With up to 12 columns a row this stays below 65,535 parameters.
 ROWS_A_STATEMENT = 5000
 
 Row = TypeVar("Row")

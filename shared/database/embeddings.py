@@ -9,7 +9,7 @@ from sqlalchemy import delete, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.arrays import in_chunks, is_one_of
+from shared.database.arrays import is_one_of
 from shared.database.tables import ItemEmbeddingRow, ItemRow
 from shared.database.vectors import from_bytes, to_bytes
 from shared.modeling.modality import Modality
@@ -35,11 +35,16 @@ class EmbeddingRepository:
 
     async def put(self, vectors: Sequence[ItemVector]) -> None:
         """Store vectors; one made from an older version of an item never replaces a newer one."""
-        for chunk in in_chunks(vectors):
-            await self._put(chunk)
-
-    async def _put(self, vectors: Sequence[ItemVector]) -> None:
-        statement = insert(ItemEmbeddingRow).values(
+        if not vectors:
+            return
+        statement = insert(ItemEmbeddingRow)
+        fresh = statement.excluded
+        await self._session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["catalog_id", "item_id", "modality", "revision"],
+                set_={"item_version": fresh.item_version, "vector": fresh.vector},
+                where=ItemEmbeddingRow.item_version <= fresh.item_version,
+            ),
             [
                 {
                     "catalog_id": self._catalog_id,
@@ -50,15 +55,7 @@ class EmbeddingRepository:
                     "vector": to_bytes(vector.vector),
                 }
                 for vector in vectors
-            ]
-        )
-        fresh = statement.excluded
-        await self._session.execute(
-            statement.on_conflict_do_update(
-                index_elements=["catalog_id", "item_id", "modality", "revision"],
-                set_={"item_version": fresh.item_version, "vector": fresh.vector},
-                where=ItemEmbeddingRow.item_version <= fresh.item_version,
-            )
+            ],
         )
 
     async def of_items(

@@ -9,7 +9,7 @@ from sqlalchemy import func, select, update
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.arrays import in_chunks, is_one_of
+from shared.database.arrays import is_one_of
 from shared.database.tables import ItemRow, OutboxRow, SemanticIdRow
 
 
@@ -130,26 +130,9 @@ class ItemRepository:
 
         The items' ids must differ from one another.
         """
-        stored: list[ItemRow] = []
-        for chunk in in_chunks(items):
-            stored += await self._insert_chunk(chunk, relay_after)
-        return stored
-
-    async def _insert_chunk(
-        self, items: Sequence[NewItem], relay_after: timedelta
-    ) -> list[ItemRow]:
-        statement = insert(ItemRow).values(
-            [
-                {
-                    "catalog_id": self._catalog_id,
-                    "item_id": item.item_id,
-                    "version": 1,
-                    "status": "pending",
-                    **_columns(item.content),
-                }
-                for item in items
-            ]
-        )
+        if not items:
+            return []
+        statement = insert(ItemRow)
         fresh = statement.excluded
         statement = statement.on_conflict_do_update(
             index_elements=[ItemRow.catalog_id, ItemRow.item_id],
@@ -164,13 +147,21 @@ class ItemRepository:
             },
             where=ItemRow.deleted_at.is_not(None),
         )
-        rows = list(
-            (
-                await self._session.execute(
-                    statement.returning(ItemRow), execution_options={"populate_existing": True}
-                )
-            ).scalars()
+        stored = await self._session.execute(
+            statement.returning(ItemRow),
+            [
+                {
+                    "catalog_id": self._catalog_id,
+                    "item_id": item.item_id,
+                    "version": 1,
+                    "status": "pending",
+                    **_columns(item.content),
+                }
+                for item in items
+            ],
+            execution_options={"populate_existing": True},
         )
+        rows = list(stored.scalars())
         await self._enqueue(rows, "upsert", relay_after)
         return rows
 
@@ -225,18 +216,7 @@ class ItemRepository:
     async def _enqueue(self, rows: Sequence[ItemRow], action: str, relay_after: timedelta) -> None:
         if not rows:
             return
-        statement = insert(OutboxRow).values(
-            [
-                {
-                    "catalog_id": self._catalog_id,
-                    "item_id": row.item_id,
-                    "item_version": row.version,
-                    "action": action,
-                    "next_attempt_at": func.now() + relay_after,
-                }
-                for row in rows
-            ]
-        )
+        statement = insert(OutboxRow).values(next_attempt_at=func.now() + relay_after)
         fresh = statement.excluded
         await self._session.execute(
             statement.on_conflict_do_update(
@@ -249,7 +229,16 @@ class ItemRepository:
                     "last_error": None,
                     "created_at": func.now(),
                 },
-            )
+            ),
+            [
+                {
+                    "catalog_id": self._catalog_id,
+                    "item_id": row.item_id,
+                    "item_version": row.version,
+                    "action": action,
+                }
+                for row in rows
+            ],
         )
 
 

@@ -7,6 +7,7 @@ from sqlalchemy import Integer, Text, delete, exists, func, literal, select, tup
 from sqlalchemy.dialects.postgresql import ARRAY, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from shared.database.arrays import is_one_of
 from shared.database.tables import BundleRow, ItemRow, OutboxRow, SemanticIdRow
 
 
@@ -36,22 +37,23 @@ class OutboxRepository:
         rows = list((await self._session.execute(due)).scalars())
         keys = [(row.catalog_id, row.item_id) for row in rows]
         if keys:
-            await self._session.execute(
+            claimed = await self._session.execute(
                 update(OutboxRow)
                 .where(tuple_(OutboxRow.catalog_id, OutboxRow.item_id).in_(keys))
                 .values(
                     attempts=OutboxRow.attempts + 1,
                     next_attempt_at=func.now() + lease,
                 )
-                .returning(OutboxRow)  # brings the rows above up to date
+                .returning(OutboxRow)
                 .execution_options(synchronize_session=False, populate_existing=True)
             )
+            claimed.scalars().all()  # brings the rows above up to date
         return rows
 
     async def get(self, catalog_id: str, item_ids: Sequence[str]) -> list[OutboxRow]:
         """The rows of the items named, if they have any."""
         statement = select(OutboxRow).where(
-            OutboxRow.catalog_id == catalog_id, OutboxRow.item_id.in_(item_ids)
+            OutboxRow.catalog_id == catalog_id, is_one_of(OutboxRow.item_id, item_ids)
         )
         return list((await self._session.execute(statement)).scalars())
 

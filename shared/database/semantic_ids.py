@@ -7,7 +7,7 @@ from sqlalchemy import Select, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.arrays import in_chunks, is_one_of
+from shared.database.arrays import is_one_of
 from shared.database.tables import ItemRow, SemanticIdRow
 from shared.modeling.modality import Modality
 
@@ -32,11 +32,18 @@ class SemanticIdRepository:
 
     async def put(self, bundle: str, rows: Sequence[ItemSemanticIds]) -> None:
         """Store semantic IDs; those of an older item version never replace a newer one's."""
-        for chunk in in_chunks(rows):
-            await self._put(bundle, chunk)
-
-    async def _put(self, bundle: str, rows: Sequence[ItemSemanticIds]) -> None:
-        statement = insert(SemanticIdRow).values(
+        if not rows:
+            return
+        statement = insert(SemanticIdRow)
+        fresh = statement.excluded
+        await self._session.execute(
+            statement.on_conflict_do_update(
+                index_elements=["catalog_id", "bundle", "item_id"],
+                set_={
+                    name: fresh[name] for name in ("item_version", "codes", "imputed", "neighbours")
+                },
+                where=SemanticIdRow.item_version <= fresh.item_version,
+            ),
             [
                 {
                     "catalog_id": self._catalog_id,
@@ -48,17 +55,7 @@ class SemanticIdRepository:
                     "neighbours": [list(neighbour) for neighbour in row.neighbours],
                 }
                 for row in rows
-            ]
-        )
-        fresh = statement.excluded
-        await self._session.execute(
-            statement.on_conflict_do_update(
-                index_elements=["catalog_id", "bundle", "item_id"],
-                set_={
-                    name: fresh[name] for name in ("item_version", "codes", "imputed", "neighbours")
-                },
-                where=SemanticIdRow.item_version <= fresh.item_version,
-            )
+            ],
         )
 
     async def of_items(self, bundle: str, item_ids: Sequence[str]) -> dict[str, ItemSemanticIds]:

@@ -128,7 +128,7 @@ class SASRec(nn.Module):
         was_training = self.training
         self.eval()
         recent = [history[-self.config.max_length :] for history in histories]
-        items, lengths = self._pad(recent)
+        items, lengths = _padded(recent, self.padding, self.item_embedding.weight.device)
         hidden = self(items)
         last = hidden[torch.arange(len(recent), device=hidden.device), (lengths - 1).clamp(min=0)]
         self.train(was_training)
@@ -149,14 +149,6 @@ class SASRec(nn.Module):
         model = cls(document["number_of_items"], SASRecConfig(**document["config"]))
         model.load_state_dict(load_file(str(folder / WEIGHTS_FILE)))
         return model.eval()
-
-    def _pad(self, sequences: Sequence[ItemRows]) -> tuple[Tensor, Tensor]:
-        lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
-        items = np.full((len(sequences), max(1, int(lengths.max()))), self.padding, dtype=np.int64)
-        for row, sequence in zip(items, sequences, strict=True):
-            row[: len(sequence)] = sequence
-        device = self.item_embedding.weight.device
-        return torch.from_numpy(items).to(device), torch.from_numpy(lengths).to(device)
 
 
 def train_sasrec(
@@ -261,10 +253,11 @@ def _batches(
 
 
 def _loss(model: SASRec, windows: Sequence[ItemRows]) -> Tensor:
-    inputs, lengths = model._pad([window[:-1] for window in windows])
+    device = model.item_embedding.weight.device
+    inputs, lengths = _padded([window[:-1] for window in windows], model.padding, device)
     targets = torch.from_numpy(np.concatenate([window[1:] for window in windows]))
-    targets = targets.to(inputs.device)
-    valid = torch.arange(inputs.shape[1], device=inputs.device) < lengths.unsqueeze(1)
+    targets = targets.to(device)
+    valid = torch.arange(inputs.shape[1], device=device) < lengths.unsqueeze(1)
     hidden = model(inputs)[valid]
     embeddings = model.output_embeddings()
     config = model.config
@@ -276,11 +269,11 @@ def _loss(model: SASRec, windows: Sequence[ItemRows]) -> Tensor:
     positive = (hidden * embeddings[targets]).sum(dim=1)
     if config.loss == "bce":
         drawn = torch.randint(
-            model.number_of_items, (len(targets), config.negatives), device=targets.device
+            model.number_of_items, (len(targets), config.negatives), device=device
         )
         negative = torch.einsum("nd,nkd->nk", hidden, embeddings[drawn])
         return sampled_bce_loss(positive, negative, hits=drawn == targets.unsqueeze(1))
-    drawn = torch.randint(model.number_of_items, (config.negatives,), device=targets.device)
+    drawn = torch.randint(model.number_of_items, (config.negatives,), device=device)
     log_expected_count = torch.full_like(
         drawn, config.negatives / model.number_of_items, dtype=hidden.dtype
     ).log()
@@ -290,6 +283,17 @@ def _loss(model: SASRec, windows: Sequence[ItemRows]) -> Tensor:
         log_expected_count=log_expected_count,
         hits=drawn.unsqueeze(0) == targets.unsqueeze(1),
     )
+
+
+def _padded(
+    sequences: Sequence[ItemRows], padding: int, device: torch.device
+) -> tuple[Tensor, Tensor]:
+    """[B, T] rows padded on the right to the longest sequence (T >= 1), and the lengths [B]."""
+    lengths = np.array([len(sequence) for sequence in sequences], dtype=np.int64)
+    items = np.full((len(sequences), max(1, int(lengths.max()))), padding, dtype=np.int64)
+    for row, sequence in zip(items, sequences, strict=True):
+        row[: len(sequence)] = sequence
+    return torch.from_numpy(items).to(device), torch.from_numpy(lengths).to(device)
 
 
 def _copy_of_weights(model: nn.Module) -> dict[str, Tensor]:

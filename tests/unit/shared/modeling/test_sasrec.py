@@ -1,0 +1,143 @@
+from dataclasses import replace
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from shared.errors import InvalidInputError
+from shared.modeling.evaluation import evaluate, popularity_scorer
+from shared.modeling.sasrec import SASRec, SASRecConfig, train_sasrec, training_windows
+from shared.modeling.sequences import item_frequency, leave_one_out
+
+ITEMS = 30
+SMALL = SASRecConfig(
+    dimension=16, feedforward=32, dropout=0.1, max_length=8, epochs=30, batch_size=16, seed=3,
+    learning_rate=1e-2, negatives=10,
+)  # fmt: skip
+
+
+def cycle_split():
+    """Every user walks round the catalogue, 0, 1, .., 29, 0, .., from another start."""
+    return leave_one_out([(np.arange(10) + start) % ITEMS for start in range(ITEMS)] * 2)
+
+
+@pytest.fixture(scope="module")
+def trained():
+    return train_sasrec(cycle_split(), ITEMS, SMALL)
+
+
+@pytest.mark.parametrize("loss", ["full", "sampled", "bce"])
+def test_it_learns_a_deterministic_cycle_with_every_loss(loss):
+    split = cycle_split()
+    model = train_sasrec(split, ITEMS, replace(SMALL, loss=loss))
+    evaluation = evaluate(model.score, split.test_histories(), split.test_target)
+    popularity = popularity_scorer(item_frequency(split, ITEMS))
+    baseline = evaluate(popularity, split.test_histories(), split.test_target)
+    assert evaluation.unmasked["ndcg@10"] > 0.9
+    assert baseline.unmasked["ndcg@10"] < 0.6
+
+
+def test_training_is_reproducible_by_seed(trained):
+    again = train_sasrec(cycle_split(), ITEMS, SMALL)
+    other = train_sasrec(cycle_split(), ITEMS, replace(SMALL, seed=4))
+    embeddings = trained.collaborative_embeddings()
+    assert torch.equal(again.collaborative_embeddings(), embeddings)
+    assert not torch.equal(other.collaborative_embeddings(), embeddings)
+
+
+def test_training_leaves_the_global_random_state_alone():
+    torch.manual_seed(11)
+    expected = torch.rand(3)
+    torch.manual_seed(11)
+    train_sasrec(cycle_split(), ITEMS, replace(SMALL, epochs=1))
+    assert torch.equal(torch.rand(3), expected)
+
+
+def test_a_saved_model_gives_equal_scores(trained, tmp_path):
+    trained.save(tmp_path / "collaborative")
+    loaded = SASRec.load(tmp_path / "collaborative")
+    histories = [np.array([1, 2, 3]), np.array([], dtype=np.int64), np.arange(12)]
+    assert loaded.config == trained.config
+    assert torch.equal(loaded.score(histories), trained.score(histories))
+
+
+def test_scores_do_not_depend_on_the_other_histories_of_the_batch(trained):
+    histories = [np.array([5]), np.arange(8), np.array([2, 9, 4])]
+    together = trained.score(histories)
+    alone = torch.cat([trained.score([history]) for history in histories])
+    torch.testing.assert_close(together, alone, rtol=1e-4, atol=1e-5)
+
+
+def test_no_position_sees_what_comes_after_it(trained):
+    first = torch.tensor([[3, 4, 5, 6]])
+    second = torch.tensor([[3, 4, 9, 1]])
+    torch.testing.assert_close(trained(first)[:, :2], trained(second)[:, :2])
+    assert not torch.allclose(trained(first)[:, 2:], trained(second)[:, 2:])
+
+
+def test_only_the_last_items_of_a_long_history_count(trained):
+    long = np.arange(20) % ITEMS
+    torch.testing.assert_close(trained.score([long]), trained.score([long[-8:]]))
+
+
+def test_an_empty_history_gets_finite_scores(trained):
+    assert torch.isfinite(trained.score([np.array([], dtype=np.int64)])).all()
+
+
+def test_collaborative_embeddings_are_one_row_an_item_and_a_copy(trained):
+    embeddings = trained.collaborative_embeddings()
+    assert embeddings.shape == (ITEMS, 16)
+    embeddings.zero_()
+    assert trained.collaborative_embeddings().abs().sum() > 0
+
+
+def test_training_stops_early_and_keeps_the_best_epoch():
+    validations = []
+
+    def watch(progress):
+        if "validation_ndcg@10" in progress.metrics:
+            validations.append(progress.metrics["validation_ndcg@10"])
+
+    split = cycle_split()
+    model = train_sasrec(split, ITEMS, replace(SMALL, epochs=200, patience=3), watch)
+    assert len(validations) < 200
+    assert int(np.argmax(validations)) == len(validations) - 4
+    kept = evaluate(model.score, split.validation_histories(), split.validation_target)
+    assert kept.masked["ndcg@10"] == pytest.approx(max(validations))
+
+
+def test_what_the_watcher_raises_stops_the_training():
+    class StopError(Exception):
+        pass
+
+    def stop(_):
+        raise StopError
+
+    with pytest.raises(StopError):
+        train_sasrec(cycle_split(), ITEMS, SMALL, stop)
+
+
+@settings(deadline=None)
+@given(st.lists(st.integers(0, 40), max_size=6), st.integers(1, 9), st.integers(0, 99))
+def test_windows_hold_every_pair_of_neighbours_once(lengths, max_length, seed):
+    train = [1000 * user + np.arange(length) for user, length in enumerate(lengths)]
+    windows = training_windows(train, max_length, np.random.default_rng(seed))
+    assert all(2 <= len(window) <= max_length + 1 for window in windows)
+    found = sorted((int(a), int(b)) for w in windows for a, b in pairwise(w))
+    assert found == sorted((int(a), int(b)) for s in train for a, b in pairwise(s))
+
+
+def test_users_without_a_training_pair_cannot_train_a_model():
+    with pytest.raises(InvalidInputError, match="two training interactions"):
+        train_sasrec(leave_one_out([np.array([0, 1, 2])]), 3, SMALL)
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"heads": 3}, {"dropout": 1.0}, {"epochs": 0}, {"loss": "hinge"}]
+)
+def test_a_wrong_setting_is_named(wrong):
+    with pytest.raises(InvalidInputError, match=next(iter(wrong))):
+        replace(SMALL, **wrong)
