@@ -285,7 +285,7 @@ def last_step(log: Path) -> str:
     steps = [
         line.strip() for line in lines if re.match(r"\s*(Collect|Download|Install|Us|Build)", line)
     ]
-    return steps[-1][:100] if steps else "working"
+    return steps[-1].split(":")[0][:80] if steps else "working"
 
 
 def tell(text: str) -> None:

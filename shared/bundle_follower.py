@@ -21,6 +21,8 @@ from shared.notices import Notices
 
 Loaded = TypeVar("Loaded")
 
+CANCEL_AGAIN_AFTER_S = 0.5
+
 log = structlog.get_logger()
 
 
@@ -82,10 +84,12 @@ class BundleFollower(Generic[Loaded]):
     async def stop(self) -> None:
         """Follow no more, and give up loads that have not finished. What is held stays held."""
         loads = [task for catalog in self._catalogs.values() for task in catalog.loading.values()]
-        tasks = [*loads, *([self._task] if self._task else [])]
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        pending: set[asyncio.Task[Any]] = {*loads, *([self._task] if self._task else [])}
+        # More than once: redis-py loses a cancellation that meets the end of its time-out.
+        while pending:
+            for task in pending:
+                task.cancel()
+            _, pending = await asyncio.wait(pending, timeout=CANCEL_AGAIN_AFTER_S)
 
     @contextmanager
     def use(self, catalog_id: str, version: str | None = None) -> Iterator[Loaded]:

@@ -19,10 +19,11 @@ from infra.cli.data import import_shown
 from infra.cli.maintenance import create_key
 from infra.cli.options import StateOption, state_folder
 from infra.cli.stack import run_in_foreground
-from infra.cli.training import follow, start_or_join
+from infra.cli.training import TrainingOption, follow, start_or_join, training_request
 from infra.local.stack import Stack
 from infra.local.state import StateFolder
 from infra.local.supervisor import Supervisor
+from shared.contracts.admin import TrainingCreate
 from shared.contracts.public import Item, ItemCreate, RecommendationRequest, Recommendations
 from shared.data.dataset import Dataset
 from shared.data.opening import SYNTHETIC, open_dataset
@@ -53,6 +54,7 @@ def demo(
         bool, typer.Option("--fresh", help="Forget what an earlier demo made.")
     ] = False,
     leave: Annotated[bool, typer.Option("--exit", help="Stop when everything is shown.")] = False,
+    training: TrainingOption = "{}",
     state: StateOption = None,
 ) -> None:
     """Start everything, load a data set, train, go live, then add an item and recommend."""
@@ -61,7 +63,7 @@ def demo(
         dataset = open_dataset(data)
     except MmesidError as error:
         fail(error)
-    story = Demo(folder, dataset, data, leave=leave)
+    story = Demo(folder, dataset, data, training_request(training), leave=leave)
     ended_by = run_in_foreground(folder, story.play, before=lambda: _forget(folder, fresh))
     if ended_by is not None and not story.is_told:
         raise typer.Exit(128 + ended_by)
@@ -83,6 +85,7 @@ class Demo:
     folder: StateFolder
     dataset: Dataset
     source: Path
+    training: TrainingCreate
     leave: bool
     is_told: bool = False
 
@@ -131,7 +134,7 @@ class Demo:
     async def _train(self, api: Api) -> None:
         say("Training a bundle:")
         with bars() as shown:
-            training = await follow(api, await start_or_join(api), shown)
+            training = await follow(api, await start_or_join(api, self.training), shown)
         if await self._live_bundle(api) is None:
             raise ConflictError(f"bundle {training.bundle} was made, but did not pass its gates")
 

@@ -136,7 +136,9 @@ class Stack:
                 command=_python_module("services.training", "worker", nice=TRAINING_NICE),
                 environment=self._environment_of(threads=self._threads.training),
                 needs=stores,
-                stop_signal=signal.SIGQUIT,  # Celery then gives its task back instead of ending it
+                # Celery then drops its task; whoever takes it up goes on at its last stage.
+                stop_signal=signal.SIGQUIT,
+                stop_within_s=5.0,
             ),
             Service(
                 name="relay",

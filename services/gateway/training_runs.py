@@ -27,13 +27,9 @@ class TrainingRuns:
         """
         require_storable(create)
         async with self._database.transaction() as session:
-            runs = TrainingRunRepository(session)
-            unfinished = await runs.unfinished(catalog_id)
-            if unfinished is not None:
-                raise ConflictError(
-                    f"Training {unfinished.run_id} is {unfinished.state}: wait for it or cancel it"
-                )
-            row = await runs.add(catalog_id, create.model_dump(mode="json"))
+            row = await TrainingRunRepository(session).add(
+                catalog_id, create.model_dump(mode="json")
+            )
             training = _view(row)
         await self._queue.send(training.run_id)
         return training

@@ -140,7 +140,10 @@ class InteractionRow(Base):
 
 
 class TrainingRunRow(Base):
-    """A training run. `lease_token` rises with every owner: a former owner's writes are refused."""
+    """A training run; a catalogue has one unfinished at most.
+
+    `lease_token` rises with every owner: a former owner's writes are refused.
+    """
 
     __tablename__ = "training_runs"
     __table_args__ = (
@@ -148,6 +151,12 @@ class TrainingRunRow(Base):
             "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
         ),
         Index("ix_training_runs_newest", "catalog_id", "created_at"),
+        Index(
+            "uq_training_runs_unfinished",
+            "catalog_id",
+            unique=True,
+            postgresql_where=text("state IN ('queued', 'running')"),
+        ),
     )
 
     run_id: Mapped[UUID] = mapped_column(primary_key=True)

@@ -5,9 +5,11 @@ from typing import Any
 from uuid import UUID, uuid4
 
 from sqlalchemy import case, func, or_, select, update
+from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.tables import TrainingRunRow
+from shared.errors import ConflictError
 
 
 class TrainingRunRepository:
@@ -17,19 +19,33 @@ class TrainingRunRepository:
         self._session = session
 
     async def add(self, catalog_id: str, request: dict[str, Any]) -> TrainingRunRow:
-        """A queued run."""
-        row = TrainingRunRow(
-            run_id=uuid4(), catalog_id=catalog_id, state="queued", request=request, stages=[]
+        """A queued run.
+
+        Raises ConflictError where another run of the catalogue is not finished.
+        """
+        statement = (
+            insert(TrainingRunRow)
+            .values(
+                run_id=uuid4(), catalog_id=catalog_id, state="queued", request=request, stages=[]
+            )
+            .on_conflict_do_nothing()
+            .returning(TrainingRunRow)
         )
-        self._session.add(row)
-        await self._session.flush()
-        await self._session.refresh(row)
+        row = (await self._session.execute(statement)).scalar_one_or_none()
+        if row is None:
+            unfinished = await self._unfinished(catalog_id)
+            which = (
+                " of this catalogue has just finished: ask again"
+                if unfinished is None
+                else f" {unfinished.run_id} is {unfinished.state}: wait for it or cancel it"
+            )
+            raise ConflictError(f"Training{which}")
         return row
 
     async def get(self, run_id: UUID) -> TrainingRunRow | None:
         return await self._session.get(TrainingRunRow, run_id)
 
-    async def unfinished(self, catalog_id: str) -> TrainingRunRow | None:
+    async def _unfinished(self, catalog_id: str) -> TrainingRunRow | None:
         """The run of a catalogue that is queued or running, if any."""
         statement = (
             select(TrainingRunRow)

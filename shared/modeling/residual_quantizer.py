@@ -144,10 +144,12 @@ def balanced_assignment(distances: Tensor, balance: Balance) -> Tensor:
 
 
 def k_means(vectors: Tensor, size: int, iterations: int) -> Tensor:
-    """[size, D] centres of vectors [n, D] by Lloyd's algorithm, from random members.
+    """[size, D] centres of vectors [n, D] by Lloyd's algorithm with even clusters.
 
-    A centre that loses all its vectors moves to the vector farthest from its own centre. With
-    fewer vectors than centres, the vectors are repeated with a little noise.
+    Starts from random members; every cluster keeps about n / size vectors. Left free, one centre
+    near the mean takes nearly all of them: residuals in many dimensions are all about as far from
+    one another, and the mean is nearer than any. With fewer vectors than centres, the vectors are
+    repeated with a little noise.
     """
     n = len(vectors)
     if n <= size:
@@ -155,12 +157,10 @@ def k_means(vectors: Tensor, size: int, iterations: int) -> Tensor:
         return repeated + 1e-3 * vectors.std(correction=0) * torch.randn_like(repeated)
     centres = vectors[torch.randperm(n, device=vectors.device)[:size]]
     for _ in range(iterations):
-        distance, code = distances_and_codes(vectors, centres)
+        code = balanced_assignment(squared_distances(vectors, centres), Balance())
         sums = torch.zeros_like(centres).index_add_(0, code, vectors)
-        counts = torch.bincount(code, minlength=size)
-        centres = sums / counts.clamp(min=1).unsqueeze(1)
-        empty = (counts == 0).nonzero().squeeze(1)
-        centres[empty] = vectors[distance.topk(len(empty)).indices]
+        counts = torch.bincount(code, minlength=size).unsqueeze(1)
+        centres = torch.where(counts > 0, sums / counts.clamp(min=1), centres)
     return centres
 
 

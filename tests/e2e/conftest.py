@@ -57,7 +57,13 @@ def import_shop(environment: dict[str, str]) -> None:
         )
         database = Database(settings.database)
         try:
-            await import_dataset(SHOP, catalog_id="default", database=database, settings=settings)
+            await import_dataset(
+                SHOP,
+                catalog_id="default",
+                database=database,
+                settings=settings,
+                on_progress=lambda _: None,
+            )
         finally:
             await database.close()
 

@@ -299,6 +299,11 @@ def running_service() -> Callable[[FastAPI], AbstractAsyncContextManager[httpx.A
     return run
 
 
+@pytest.fixture(name="until")
+def until_fixture() -> Callable[..., Any]:
+    return until
+
+
 async def is_ready(client: httpx.AsyncClient) -> bool:
     return (await client.get("/health/ready")).status_code == 200
 

@@ -277,7 +277,7 @@ async def test_half_an_index_is_built_again(shop, bundle, running_service, monke
         assert len((await similar(client, "item-03", k=100)).json()["items"]) == 59
 
 
-async def test_bundles_are_switched_while_requests_run(shop, bundle, running_service):
+async def test_bundles_are_switched_while_requests_run(shop, bundle, running_service, until):
     async with running_service(create_app(shop.settings)) as client:
         running = True
         answers = []
@@ -304,9 +304,13 @@ async def test_bundles_are_switched_while_requests_run(shop, bundle, running_ser
         assert {answer.status_code for answer in answers} == {200}
         assert {answer.json()["bundle"] for answer in answers} == {"b1", "b2", "b3"}
         status = (await client.get("/bundles")).json()[0]
-    assert status["loaded"] == ["b2", "b3"]
-    folders = {path.name for path in (shop.settings.vectors.folder / "collections").iterdir()}
-    assert folders == {"default.b2", "default.b3"}
+        assert status["loaded"] == ["b2", "b3"]
+        indexes = shop.settings.vectors.folder / "collections"
+
+        async def only_those_held():
+            return {path.name for path in indexes.iterdir()} == {"default.b2", "default.b3"}
+
+        await until(only_those_held)
 
 
 async def test_catalogues_do_not_meet(make_shop, running_service):
