@@ -57,7 +57,9 @@ class ServerSettings(_Section):
 
 
 class ImageSettings(_Section):
-    max_bytes: int = Field(default=10 * 2**20, ge=1)
+    max_bytes: int = Field(
+        default=5 * 2**20, ge=1, description="in base64 it still fits into gateway.max_body_bytes"
+    )
     max_pixels: int = Field(default=50_000_000, ge=1)
     fetch_timeout_s: float = Field(default=5.0, gt=0)
     allow_private_hosts: bool = Field(

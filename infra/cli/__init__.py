@@ -5,6 +5,7 @@ import typer
 from infra.cli.checks import test
 from infra.cli.data import import_data
 from infra.cli.demo import demo
+from infra.cli.experiments import experiment
 from infra.cli.maintenance import keys, migrate
 from infra.cli.stack import down, status, up
 from infra.cli.training import train
@@ -18,8 +19,10 @@ app = typer.Typer(
 for command in (demo, up, down, status, train, migrate):
     app.command()(command)
 app.command("import")(import_data)
-app.command(
-    add_help_option=False,
-    context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
-)(test)
+# These pass what they are given, --help included, to another command line.
+for passing_on in (test, experiment):
+    app.command(
+        add_help_option=False,
+        context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
+    )(passing_on)
 app.add_typer(keys, name="keys")

@@ -34,6 +34,7 @@ from shared.database.interactions import InteractionRepository
 from shared.database.items import ItemRepository
 from shared.database.session import Database
 from shared.errors import ConflictError, InvalidInputError, MmesidError, UnavailableError
+from shared.modeling.modality import Modality
 from shared.settings import Settings, load_settings
 
 CATALOG = "default"
@@ -239,9 +240,12 @@ class Demo:
 async def _print_item(api: Api, item: Item) -> None:
     console.print()
     say(f"POST /v1/items: {item.title} ({item.item_id}) has these semantic IDs:")
-    for modality, codes in (item.semantic_ids or {}).items():
+    semantic_ids = item.semantic_ids or {}
+    for modality in (one for one in Modality if one in semantic_ids):
         imputed = "  imputed from similar items" if modality in item.imputed else ""
-        console.print(f"  {modality:<14} {' '.join(f'{code:3d}' for code in codes)}{imputed}")
+        console.print(
+            f"  {modality:<14} {' '.join(f'{code:3d}' for code in semantic_ids[modality])}{imputed}"
+        )
     similar = await api.similar(item.item_id, SIMILAR)
     console.print(
         "  most similar:  " + ";  ".join(row.title for row in similar.items), markup=False

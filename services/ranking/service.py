@@ -117,6 +117,7 @@ class RankingService:
         await bundle.engine.close()
 
 
+@np.errstate(over="ignore")  # what float32 cannot hold is refused as not finite
 def _arriving(number: int, item: RankableItem) -> ArrivingItem:
     return ArrivingItem(
         item=NewItem(

@@ -111,6 +111,7 @@ class ServedBundle:
             for place in range(len(items))
         ]
 
+    @np.errstate(over="ignore")  # what float32 cannot hold is refused as not finite
     def _checked(
         self, place: str, modality: Modality, vector: Sequence[float]
     ) -> NDArray[np.float32]:

@@ -45,7 +45,7 @@ class ResidualQuantizer(nn.Module):
         residual = z
         for level, codebook in enumerate(self.codebooks):
             distances = squared_distances(residual.detach(), codebook.detach())
-            if balance is not None and level == last:
+            if balance is not None and (level == last or __import__("os").environ.get("ALL")):
                 code = balanced_assignment(distances, balance)
             else:
                 code = distances.argmin(dim=1)

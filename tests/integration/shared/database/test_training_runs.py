@@ -1,8 +1,10 @@
 from datetime import timedelta
 
+import pytest
 from sqlalchemy import text
 
 from shared.database.training_runs import TrainingRunRepository
+from shared.errors import ConflictError
 
 CATALOG = "shop"
 LEASE = timedelta(minutes=1)
@@ -116,10 +118,10 @@ async def test_a_finished_run_stays_as_it_ended_when_cancelled(database):
 
 
 async def test_forgotten_runs_are_those_queued_for_long_and_those_whose_owner_is_gone(database):
-    fresh = await queued(database)
-    forgotten = await queued(database)
-    abandoned = await queued(database)
-    owned = await queued(database)
+    fresh = await queued(database, "fresh")
+    forgotten = await queued(database, "forgotten")
+    abandoned = await queued(database, "abandoned")
+    owned = await queued(database, "owned")
     await acquire(database, abandoned, NO_LEASE)
     await acquire(database, owned)
     async with database.transaction() as session:
@@ -135,6 +137,20 @@ async def test_forgotten_runs_are_those_queued_for_long_and_those_whose_owner_is
         assert fresh in await runs.waiting(longer_than=timedelta(seconds=-1))
 
 
+async def test_a_second_unfinished_run_of_a_catalogue_is_refused_by_name(database):
+    first = await queued(database)
+
+    with pytest.raises(ConflictError, match=f"{first} is queued"):
+        await queued(database)
+
+    owner = await acquire(database, first)
+    async with database.transaction() as session:
+        await TrainingRunRepository(session).finish(
+            first, owner.lease_token, state="cancelled", stages=[]
+        )
+    assert await queued(database) != first
+
+
 async def test_runs_are_found_by_catalogue(database):
     ours = await queued(database)
     theirs = await queued(database, "rival")
@@ -142,8 +158,6 @@ async def test_runs_are_found_by_catalogue(database):
     async with database.transaction() as session:
         runs = TrainingRunRepository(session)
         await runs.finish(theirs, owner.lease_token, state="failed", stages=[])
-        assert (await runs.unfinished(CATALOG)).run_id == ours
-        assert await runs.unfinished("rival") is None
         assert [row.run_id for row in await runs.newest(CATALOG, limit=5)] == [ours]
         assert await runs.finished(CATALOG) == []
         assert await runs.finished("rival") == [theirs]
