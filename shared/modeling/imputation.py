@@ -101,7 +101,7 @@ def impute(
         raise InvalidInputError.of("present", "no item has a vector to estimate the others from")
     result = table.clone()
     donors, donor_content = table[known], content.rows(known)
-    for rows in missing.split(ROWS_AT_ONCE):
+    for rows in torch.split(missing, ROWS_AT_ONCE):
         similarities = content_similarities(content.rows(rows), donor_content)
         nearest = similarities.topk(min(neighbours, len(known)), dim=1)
         estimate = weighted_mean(donors[nearest.indices], neighbour_weights(nearest.values))

@@ -7,7 +7,7 @@ loss = reconstruction (Eq. 12) + beta * alignment (Eq. 13-15) + gamma * RQ-VAE l
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,6 +36,9 @@ CONFIG_FILE = "mm_rq_vae.json"
 # round alike, so an item's codes do not depend on the items it is tokenized with.
 BLOCK_ROWS = 32
 
+# Dead codes are revived in this first part of the steps; then all codes settle.
+SETTLING = 0.75
+
 
 @dataclass(frozen=True)
 class MMRQVAEConfig:
@@ -44,6 +47,9 @@ class MMRQVAEConfig:
 
     reconstruction: MMD^2 (Eq. 12), squared error (Eq. 4), or their sum. alignment: InfoNCE
     (Eq. 14) or MMD^2 of quantized embeddings. alpha, beta, gamma: Eq. 5 and 11.
+    epochs: at most these, and at most `max_steps` steps. More make the losses smaller and the
+    semantic IDs worse: the commitment term of Eq. 5 draws all items of a code onto it, until the
+    later levels have nothing left to tell apart.
     revival_epochs: every so many epochs codes that no item uses are moved to where they are
     needed; the last quarter of the training is left to settle.
     """
@@ -58,10 +64,11 @@ class MMRQVAEConfig:
     beta: float = 1e-3
     gamma: float = 1.0
     temperature: float = 0.1
-    epochs: int = 60
+    epochs: int = 30
+    max_steps: int = 400
     batch_size: int = 256
-    learning_rate: float = 1e-3
-    k_means_iterations: int = 15
+    learning_rate: float = 1e-4
+    k_means_iterations: int = 10
     sinkhorn_epsilon: float = 0.003
     sinkhorn_iterations: int = 30
     revival_epochs: int = 5
@@ -69,8 +76,8 @@ class MMRQVAEConfig:
 
     def __post_init__(self) -> None:
         for name in (
-            "dimension", "levels", "hidden", "epochs", "batch_size", "k_means_iterations",
-            "sinkhorn_iterations", "revival_epochs",
+            "dimension", "levels", "hidden", "epochs", "max_steps", "batch_size",
+            "k_means_iterations", "sinkhorn_iterations", "revival_epochs",
         ):  # fmt: skip
             if getattr(self, name) < 1:
                 raise InvalidInputError.of(name, f"must be at least 1, not {getattr(self, name)}")
@@ -130,7 +137,7 @@ class MMRQVAE(nn.Module):
         return {j: self.tower(j).quantizer.decode(rows) for j, rows in codes.items()}
 
     def code_embeddings(self, modality: Modality) -> Tensor:
-        """[L, S, D] trained code embeddings, a copy without gradient (Sec. 4.3 starts from them)."""
+        """[L, S, D] trained code embeddings, a copy without gradient (for Sec. 4.3)."""
         return self.tower(modality).quantizer.codebooks.detach().clone()
 
     def save(self, folder: Path) -> None:
@@ -160,7 +167,7 @@ class MMRQVAE(nn.Module):
         field = f"embeddings.{modality.value}"
         vectors = _checked(field, vectors, self.input_dimensions[modality]).to(tower.mean)
         blocks = []
-        for block in vectors.split(BLOCK_ROWS):
+        for block in torch.split(vectors, BLOCK_ROWS):
             padded = F.pad(block, (0, 0, 0, BLOCK_ROWS - len(block)))
             blocks.append(tower.quantizer(tower.encode(padded)).codes[: len(block)])
         if not blocks or not len(vectors):
@@ -240,25 +247,32 @@ def _fit(model: MMRQVAE, inputs: Mapping[Modality, Tensor], on_progress: OnProgr
             tower.quantizer.initialise(_encode_all(tower, vectors), config.k_means_iterations)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
     steps_per_epoch = -(-items // config.batch_size)
-    total = config.epochs * steps_per_epoch
+    total = min(config.epochs * steps_per_epoch, config.max_steps)
     schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimizer, total)
-    step = 0
-    for epoch in range(config.epochs):
-        if epoch and epoch % config.revival_epochs == 0 and epoch < 0.75 * config.epochs:
+    for step, rows in enumerate(_batches(items, steps_per_epoch, total), start=1):
+        epoch, first_step = divmod(step - 1, steps_per_epoch)
+        due = first_step == 0 and epoch > 0 and epoch % config.revival_epochs == 0
+        if due and step < SETTLING * total:
             for j, vectors in inputs.items():
                 tower = model.tower(j)
                 tower.quantizer.revive_dead_codes(_encode_all(tower, vectors))
-        order = torch.randperm(items, device=next(iter(inputs.values())).device)
-        for rows in order.tensor_split(steps_per_epoch):
-            losses = _losses(model, {j: vectors[rows] for j, vectors in inputs.items()})
-            loss = torch.stack(list(losses.values())).sum()
-            optimizer.zero_grad(set_to_none=True)
-            loss.backward()
-            optimizer.step()
-            schedule.step()
-            step += 1
-            on_progress(Progress(STAGE, step, total, _as_floats(losses)))
+        losses = _losses(model, {j: vectors[rows] for j, vectors in inputs.items()})
+        loss = torch.stack(list(losses.values())).sum()
+        optimizer.zero_grad(set_to_none=True)
+        torch.autograd.backward(loss)
+        optimizer.step()
+        schedule.step()
+        on_progress(Progress(STAGE, step, total, _as_floats(losses)))
     return model.eval()
+
+
+def _batches(items: int, steps_per_epoch: int, total: int) -> Iterator[Tensor]:
+    """`total` batches of rows on the CPU; every epoch shuffles all items anew."""
+    left = total
+    while left > 0:
+        for rows in torch.randperm(items).tensor_split(steps_per_epoch)[:left]:
+            left -= 1
+            yield rows
 
 
 def _losses(model: MMRQVAE, batch: Mapping[Modality, Tensor]) -> dict[str, Tensor]:
@@ -306,7 +320,7 @@ def _alignments(quantized: Mapping[Modality, Tensor], config: MMRQVAEConfig) -> 
 
 @torch.no_grad()
 def _encode_all(tower: Tower, vectors: Tensor, rows: int = 4096) -> Tensor:
-    return torch.cat([tower.encode(block) for block in vectors.split(rows)])
+    return torch.cat([tower.encode(block) for block in torch.split(vectors, rows)])
 
 
 def _checked(field: str, vectors: Tensor, dimension: int) -> Tensor:
@@ -322,16 +336,17 @@ def _as_floats(losses: Mapping[str, Tensor]) -> dict[str, float]:
 
 
 class _MLP(nn.Module):
-    """x -> W x + b + MLP(x). The linear path keeps distances from the first step on, as a random
-    projection does; without it they are lost before the codebooks see them."""
+    """x -> W x + b + MLP(x), with unit variance in giving about unit variance out.
+
+    W starts as a random projection, which keeps distances: an MLP alone loses half of their order
+    (Kendall's tau) before the codebooks see them.
+    """
 
     def __init__(self, inputs: int, hidden: int, outputs: int) -> None:
         super().__init__()
-        import os
         self.linear = nn.Linear(inputs, outputs)
         self.mlp = nn.Sequential(nn.Linear(inputs, hidden), nn.GELU(), nn.Linear(hidden, outputs))
-        nn.init.normal_(self.linear.weight, std=float(os.environ.get("GAIN",1))*inputs**-0.5)
-        if os.environ.get("Z"): nn.init.zeros_(self.mlp[2].weight)
+        nn.init.normal_(self.linear.weight, std=inputs**-0.5)
 
     def forward(self, x: Tensor) -> Tensor:
         y: Tensor = self.linear(x) + self.mlp(x)

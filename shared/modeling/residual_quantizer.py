@@ -14,6 +14,8 @@ from shared.errors import InvalidInputError
 LARGEST_CODEBOOK = 256
 SMALLEST_CODEBOOK = 4
 ITEMS_PER_CODE = 8
+K_MEANS_VECTORS_PER_CODE = 16
+SMALLEST = 1e-200
 
 
 @dataclass(frozen=True)
@@ -45,7 +47,7 @@ class ResidualQuantizer(nn.Module):
         residual = z
         for level, codebook in enumerate(self.codebooks):
             distances = squared_distances(residual.detach(), codebook.detach())
-            if balance is not None and (level == last or __import__("os").environ.get("ALL")):
+            if balance is not None and level == last:
                 code = balanced_assignment(distances, balance)
             else:
                 code = distances.argmin(dim=1)
@@ -77,8 +79,12 @@ class ResidualQuantizer(nn.Module):
 
     @torch.no_grad()
     def initialise(self, z: Tensor, iterations: int) -> None:
-        """Set each codebook to the k-means centres of the residuals of the levels before it."""
-        residual = z.detach()
+        """Set each codebook to the k-means centres of the residuals of the levels before it.
+
+        Of very many vectors z [n, D] a random sample is enough.
+        """
+        sample = K_MEANS_VECTORS_PER_CODE * self.codebooks.shape[1]
+        residual = z.detach()[torch.randperm(len(z))[:sample]]
         for codebook in self.codebooks:
             codebook.copy_(k_means(residual, len(codebook), iterations))
             nearest = squared_distances(residual, codebook).argmin(dim=1)
@@ -133,14 +139,14 @@ def balanced_assignment(distances: Tensor, balance: Balance) -> Tensor:
     the distances; each vector takes the code that most of its mass goes to.
     """
     distances = distances.double()
-    low, high = distances.min(), distances.max()
-    scaled = (distances - low) / (high - low).clamp(min=1e-12)
-    scaled = scaled - scaled.min(dim=1, keepdim=True).values
-    plan = torch.exp(-scaled / balance.epsilon)
+    spread = (distances.max() - distances.min()).clamp(min=1e-12)
+    scaled = (distances - distances.min(dim=1, keepdim=True).values) / spread
+    kernel = torch.exp(-scaled / balance.epsilon)
+    to_codes = torch.ones(kernel.shape[1], dtype=kernel.dtype, device=kernel.device)
     for _ in range(balance.iterations):
-        plan = plan / plan.sum(dim=0, keepdim=True).clamp(min=1e-300) / plan.shape[1]
-        plan = plan / plan.sum(dim=1, keepdim=True).clamp(min=1e-300) / plan.shape[0]
-    return plan.argmax(dim=1)
+        from_vectors = 1 / (kernel @ to_codes).clamp(min=SMALLEST)
+        to_codes = 1 / (from_vectors @ kernel).clamp(min=SMALLEST)
+    return (kernel * to_codes).argmax(dim=1)
 
 
 def k_means(vectors: Tensor, size: int, iterations: int) -> Tensor:

@@ -37,7 +37,8 @@ FULL_SOFTMAX_ITEMS = 20_000
 
 @dataclass(frozen=True)
 class SASRecConfig:
-    """Defaults tuned on validation nDCG@10.
+    """Defaults tuned on validation nDCG@10 with some hundred interactions a user; where users have
+    about ten, a dropout of 0.5 and batches of 128 do better.
 
     loss: "full" (softmax over the catalogue), "sampled" (softmax over `negatives` uniform items),
     "bce" (`negatives` uniform items a position), or "auto": full up to 20,000 items, else sampled.
@@ -46,10 +47,10 @@ class SASRecConfig:
     """
 
     dimension: int = 64
-    blocks: int = 2
+    blocks: int = 1
     heads: int = 1
     feedforward: int = 256
-    dropout: float = 0.5
+    dropout: float = 0.3
     max_length: int = 50
     loss: Literal["auto", "full", "sampled", "bce"] = "auto"
     negatives: int = 512
@@ -57,7 +58,7 @@ class SASRecConfig:
     patience: int = 10
     learning_rate: float = 1e-3
     weight_decay: float = 0.0
-    batch_size: int = 128
+    batch_size: int = 32
     validation_users: int = 10_000
     seed: int = 0
 
@@ -132,7 +133,8 @@ class SASRec(nn.Module):
         hidden = self(items)
         last = hidden[torch.arange(len(recent), device=hidden.device), (lengths - 1).clamp(min=0)]
         self.train(was_training)
-        return last @ self.output_embeddings().T
+        scores: Tensor = last @ self.output_embeddings().T
+        return scores
 
     def save(self, folder: Path) -> None:
         """Write weights and config into `folder`, which is made if missing."""
@@ -210,7 +212,7 @@ def _fit(model: SASRec, split: Split, on_progress: OnProgress) -> SASRec:
         for batch in _batches(split.train, config, generator):
             loss = _loss(model, batch)
             optimizer.zero_grad(set_to_none=True)
-            loss.backward()
+            torch.autograd.backward(loss)
             optimizer.step()
             on_progress(Progress(STAGE, epoch - 1, config.epochs, {"loss": loss.item()}))
         validation = evaluate(model.score, histories, split.validation_target[users])

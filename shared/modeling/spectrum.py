@@ -35,7 +35,7 @@ def _shares(embeddings: Tensor) -> Tensor:
     table = embeddings.detach().double()
     if not bool(torch.isfinite(table).all()):
         raise InvalidInputError.of("embeddings", "must be finite")
-    values = torch.linalg.svdvals(table)
+    values: Tensor = torch.linalg.svdvals(table)
     if values[0] == 0:
         raise InvalidInputError.of("embeddings", "are all zero")
     return values / values[0]

@@ -2,6 +2,7 @@
 
 import socket
 import sys
+import tomllib
 
 import pytest
 
@@ -17,6 +18,7 @@ from infra.bootstrap import (
     pinned_torch,
     read_stamp,
     torch_arguments,
+    weight_packages,
     write_stamp,
 )
 
@@ -40,6 +42,16 @@ def test_only_the_tests_need_the_development_tools(arguments, has_gpu, extras):
 
 def test_the_version_of_torch_is_the_one_of_pyproject():
     assert pinned_torch((bootstrap.ROOT / "pyproject.toml").read_text()).startswith("torch==")
+
+
+def test_weights_are_pinned_and_no_extra_brings_their_dependencies_in():
+    text = (bootstrap.ROOT / "pyproject.toml").read_text()
+    packages = weight_packages(text)
+    assert packages
+    assert all("==" in package for package in packages)
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    named = {requirement for listed in extras.values() for requirement in listed}
+    assert not any(r.startswith(p.split("==")[0]) for r in named for p in packages)
 
 
 def test_a_package_that_only_begins_like_torch_is_not_torch():
