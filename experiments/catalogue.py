@@ -8,8 +8,6 @@ import numpy as np
 from numpy.typing import NDArray
 
 from experiments.settings import DataSettings, EncoderSettings
-from services.training.imputing import impute_content
-from services.training.item_tables import ItemTables
 from shared.data.dataset import Dataset
 from shared.data.filters import k_core, with_rating_of_at_least
 from shared.data.opening import open_dataset
@@ -19,6 +17,7 @@ from shared.errors import InvalidInputError
 from shared.images import ImageLimits, decode_image
 from shared.modeling.encoders.item_text import item_text
 from shared.modeling.encoders.loading import load_image_encoder, load_text_encoder
+from shared.modeling.item_tables import ItemTables, impute_content
 from shared.modeling.modality import Modality
 
 IMAGES_AT_ONCE = 32

@@ -11,10 +11,9 @@ import torch
 from numpy.typing import NDArray
 
 from experiments.settings import Settings
-from services.training.imputing import impute_collaborative
-from services.training.item_tables import ItemTables
 from shared.modeling.evaluation import Evaluation, Scorer, evaluate, popularity_scorer
 from shared.modeling.item_encoder import random_code_embeddings
+from shared.modeling.item_tables import ItemTables, impute_collaborative
 from shared.modeling.mm_rq_vae import train_mm_rq_vae
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress, ignore_progress

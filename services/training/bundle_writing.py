@@ -14,7 +14,6 @@ import torch
 from numpy.typing import NDArray
 
 from services.training.context import StageContext
-from services.training.item_tables import load_item_tables
 from services.training.model_card import model_card
 from services.training.stages import collaborative, embed, evaluate, finetune, quantize
 from services.training.stages.snapshot import Snapshot
@@ -26,6 +25,7 @@ from shared.artifacts.bundle import (
     write_manifest,
     write_sids,
 )
+from shared.modeling.item_tables import load_item_tables
 from shared.modeling.modality import Modality
 from shared.modeling.ranker import Ranker
 

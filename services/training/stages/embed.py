@@ -11,13 +11,17 @@ from numpy.typing import NDArray
 
 from services.training.content_embedding import ContentEmbedder, Vectors, Wanted
 from services.training.context import StageContext, compute
-from services.training.imputing import impute_collaborative, impute_content
-from services.training.item_tables import ItemTables, save_item_tables
 from services.training.patience import patiently
 from services.training.stages import collaborative, snapshot
 from services.training.stages.snapshot import Snapshot
 from shared.database.embeddings import EmbeddingRepository, ItemVector
 from shared.errors import InvalidInputError
+from shared.modeling.item_tables import (
+    ItemTables,
+    impute_collaborative,
+    impute_content,
+    save_item_tables,
+)
 from shared.modeling.modality import CONTENT_MODALITIES, Modality
 from shared.modeling.progress import Progress
 from shared.modeling.sasrec import SASRec

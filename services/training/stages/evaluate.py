@@ -10,11 +10,11 @@ from torch import Tensor
 
 from services.training.context import StageContext, compute
 from services.training.gates import Gate, code_usage_gate, live_ndcg_of, ranking_gate
-from services.training.item_tables import load_item_tables
 from services.training.stages import collaborative, embed, finetune, quantize, snapshot
 from services.training.stages.snapshot import Snapshot
 from shared.database.bundles import BundleRepository
 from shared.modeling.evaluation import Evaluation, Scorer, evaluate, popularity_scorer
+from shared.modeling.item_tables import load_item_tables
 from shared.modeling.kendall import behavioural_target_distances, kendall_tau
 from shared.modeling.mm_rq_vae import MMRQVAE
 from shared.modeling.progress import Progress

@@ -5,8 +5,8 @@ from pathlib import Path
 import torch
 
 from services.training.context import StageContext, compute
-from services.training.item_tables import load_item_tables
 from services.training.stages import embed, quantize, snapshot
+from shared.modeling.item_tables import load_item_tables
 from shared.modeling.mm_rq_vae import MMRQVAE
 from shared.modeling.ranker_training import train_ranker
 

@@ -12,7 +12,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from services.training.bundle_writing import write_bundle
 from services.training.context import StageContext, compute
 from services.training.gates import failure_of
-from services.training.item_tables import load_item_tables
 from services.training.patience import patiently
 from services.training.pruning import prune_bundles
 from services.training.stages import embed, evaluate, quantize, snapshot
@@ -26,6 +25,7 @@ from shared.database.outbox import OutboxRepository
 from shared.database.semantic_ids import ItemSemanticIds, SemanticIdRepository
 from shared.errors import MmesidError
 from shared.ingestion.change import Change
+from shared.modeling.item_tables import load_item_tables
 from shared.modeling.modality import Modality
 from shared.modeling.progress import Progress
 from shared.notices import BundleActive

