@@ -34,8 +34,8 @@ PREFERRED_PORTS = {
 class Threads:
     """How many threads the model code of a process may use.
 
-    Serving gets half of the cores a process. Training may use all of them: it runs at a lower
-    priority, so that it takes only what serving leaves.
+    Serving gets half of the cores a process. Training leaves one to serving, and runs at a lower
+    priority besides: threads that wait for a core in turn are slower than fewer threads.
     """
 
     serving: int
@@ -43,7 +43,7 @@ class Threads:
 
     @classmethod
     def of_cores(cls, cores: int) -> "Threads":
-        return cls(serving=max(1, cores // 2), training=max(1, cores))
+        return cls(serving=max(1, cores // 2), training=max(1, cores - 1))
 
 
 def choose_ports(last: Mapping[str, int]) -> dict[str, int]:
