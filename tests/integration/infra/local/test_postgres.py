@@ -1,7 +1,6 @@
 """The embedded PostgreSQL server: start, reuse, crash, and the ways to shed root."""
 
 import os
-import signal
 import subprocess
 import sys
 import time
@@ -104,19 +103,20 @@ def test_a_server_that_cannot_start_says_why(server):
 
 
 OWNER = """
-import sys, time
+import sys
 from pathlib import Path
 from infra.local.postgres import PostgresServer
 from infra.local.running import running
 with running(PostgresServer(Path(sys.argv[1]), int(sys.argv[2]))) as process:
     print("ready", flush=True)
-    time.sleep(600)
+    sys.stdin.read()
 """
 
 
 def start_owner(server, prefix=()):
     return subprocess.Popen(
         [*prefix, sys.executable, "-c", OWNER, str(server.folder), str(server.port)],
+        stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         text=True,
         env={**os.environ, "HOME": "/nonexistent"},
@@ -168,6 +168,5 @@ def test_an_ordinary_user_can_run_it(tmp_path, server):
         assert server.data.stat().st_uid == postgres.NOBODY
         assert execute(server, "SELECT 1") == [(1,)]
     finally:
-        owner.send_signal(signal.SIGINT)
-        owner.communicate()
+        owner.communicate()  # the end of its input ends it
     assert is_gone_within(server.port, 15)
