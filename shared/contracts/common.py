@@ -3,16 +3,20 @@
 from collections.abc import Mapping
 from typing import Annotated
 
-from pydantic import BaseModel, ConfigDict, Field, StringConstraints
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
-# Printable, no blanks at the ends, no control characters: ids stand in URLs and logs.
+
+def _is_printable(value: str) -> str:
+    """Ids stand in URLs and log lines."""
+    if value != value.strip():
+        raise ValueError("must not begin or end with a blank")
+    if any(character < " " or character == "\x7f" for character in value):
+        raise ValueError("must not hold control characters such as NUL or a line break")
+    return value
+
+
 ItemId = Annotated[
-    str,
-    StringConstraints(
-        min_length=1,
-        max_length=200,
-        pattern=r"^[^\s\x00-\x1f\x7f]([^\x00-\x1f\x7f]*[^\s\x00-\x1f\x7f])?$",
-    ),
+    str, StringConstraints(min_length=1, max_length=200), AfterValidator(_is_printable)
 ]
 UserId = ItemId
 CatalogId = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,62}$")]
