@@ -1,38 +1,15 @@
 """The tokenization service as an ASGI app."""
 
-from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
-from typing import Any
-
 from fastapi import FastAPI
 
 from services.tokenization.routes import router
 from services.tokenization.service import TokenizationService
-from shared.http import health_routes, install_problem_handlers
+from shared.bundle_app import create_bundle_app
 from shared.settings import Settings
 
 
 def create_app(settings: Settings) -> FastAPI:
     """The app. It answers from the first moment; bundles are loaded in the background."""
-
-    @asynccontextmanager
-    async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        service = app.state.service = TokenizationService.open(settings)
-        yield
-        await service.close()
-
-    async def ready() -> dict[str, Any]:
-        service: TokenizationService = app.state.service
-        service.follower.require_ready()
-        statuses = service.statuses()
-        return {
-            "bundle": statuses[0].active,
-            "bundles": {status.catalog_id: status.active for status in statuses},
-            "items": sum(status.items for status in statuses),
-        }
-
-    app = FastAPI(title="mmesid tokenization", lifespan=lifespan)
-    install_problem_handlers(app)
-    app.include_router(router)
-    app.include_router(health_routes(ready))
-    return app
+    return create_bundle_app(
+        "mmesid tokenization", lambda: TokenizationService.open(settings), router
+    )

@@ -5,7 +5,7 @@ from typing import Annotated
 from fastapi import APIRouter, Depends, Query, Request
 
 from services.tokenization.service import TokenizationService
-from shared.contracts.common import BundleReference, BundleStatus, CatalogId
+from shared.contracts.common import CatalogId
 from shared.contracts.empty import Done
 from shared.contracts.tokenization import (
     IndexRequest,
@@ -65,23 +65,3 @@ async def remove(
     """Take an item from the index; one of a newer version stays."""
     await service.remove(catalog_id, item_id, version)
     return Done()
-
-
-@router.post("/bundles/load", responses=problem_responses(NotFoundError, UnavailableError))
-async def load_bundle(request: BundleReference, service: Service) -> BundleStatus:
-    """Load a bundle beside the live one and build its index; it is not served from yet."""
-    await service.follower.load(request.catalog_id, request.version)
-    return service.status(request.catalog_id)
-
-
-@router.post("/bundles/activate", responses=problem_responses(NotFoundError, UnavailableError))
-async def activate_bundle(request: BundleReference, service: Service) -> BundleStatus:
-    """Serve from this bundle."""
-    await service.follower.activate(request.catalog_id, request.version)
-    return service.status(request.catalog_id)
-
-
-@router.get("/bundles")
-async def bundles(service: Service) -> list[BundleStatus]:
-    """What is loaded and served, a row a catalogue."""
-    return service.statuses()
