@@ -89,12 +89,28 @@ class VectorSettings(_Section):
 
 
 class RankingSettings(_Section):
-    engine: Literal["auto", "transformers"] = "auto"
+    """`auto` takes vLLM on a GPU; on a CPU, whichever engine a short measurement finds faster."""
+
+    engine: Literal["auto", "vllm", "transformers"] = "auto"
+    catalogue: Literal["exact", "float16", "int8", "approximate"] = Field(
+        default="exact",
+        description="how candidates are found; all but `exact` score the best again exactly",
+    )
     device: str = "auto"
     max_batch: int = Field(default=32, ge=1)
     max_wait_ms: float = Field(default=2.0, ge=0)
     queue_size: int = Field(default=256, ge=1)
+    deadline_s: float = Field(
+        default=5.0, gt=0, description="after this long a request gets the fallback's answer"
+    )
     threads: int | None = Field(default=None, ge=1)
+    tensor_parallel: int = Field(default=1, ge=1, description="GPUs that share one bundle's LLM")
+    gpu_memory_share: float = Field(
+        default=0.4, gt=0, le=1, description="of a GPU, for one bundle: two are loaded at a switch"
+    )
+    kv_cache_bytes: int = Field(
+        default=256 * 2**20, ge=2**20, description="on a CPU: keys and values of known prefixes"
+    )
 
 
 class BundlePollSettings(_Section):

@@ -17,18 +17,24 @@ from shared.modeling.modality import Modality
 
 
 @dataclass(frozen=True)
-class Query:
-    """One request.
+class Selection:
+    """Which items a request wants.
 
-    history: item rows [n], oldest first, n >= 1. k: how many items are wanted.
-    allowed: [m] bool, which rows may be returned; rows from m on may not. None allows all.
-    excluded: rows that may not be returned, in any order.
+    k: how many. allowed: [m] bool, which rows may be returned; rows from m on may not. None allows
+    all. excluded: rows that may not be returned, in any order.
     """
 
-    history: NDArray[np.int64]
     k: int
     allowed: NDArray[np.bool_] | None
     excluded: NDArray[np.int64]
+
+
+@dataclass(frozen=True)
+class Query:
+    """One request. history: item rows [n], oldest first, n >= 1."""
+
+    history: NDArray[np.int64]
+    selection: Selection
 
 
 @dataclass(frozen=True)

@@ -34,6 +34,19 @@ class NewItem:
     neighbours: Sequence[tuple[str, float]]
 
 
+@torch.no_grad()
+def bundle_rows(encoder: ItemEncoder, head: FusionHead, catalogue: Catalogue) -> ItemRows:
+    """The rows of the bundle's own items, as it stores them, on the device of `head`."""
+    device = head.target_table.device
+    return ItemRows(
+        inputs=torch.tensor(catalogue.input_table, device=device),
+        fused=torch.tensor(catalogue.fused, device=device),
+        weights=head.weights(),
+        target=head.target_table.detach(),
+        embeddings={j: encoder.embeddings(j) for j in encoder.modalities},
+    )
+
+
 class ItemRowMaker:
     """Computes rows with the weights of one bundle."""
 
@@ -41,23 +54,10 @@ class ItemRowMaker:
         self._encoder = encoder
         self._head = head
         self._trained = {item_id: row for row, item_id in enumerate(catalogue.item_ids)}
-        # Copies: an engine may use the head's tables as its own and overwrite them.
-        self._target = head.target_table.detach().clone()
+        self._target = head.target_table.detach()
         collaborative = catalogue.embeddings.get(Modality.COLLABORATIVE)
         self._collaborative = None if collaborative is None else torch.tensor(collaborative)
         self._imputed = catalogue.imputed.get(Modality.COLLABORATIVE)
-
-    @torch.no_grad()
-    def bundle_rows(self, catalogue: Catalogue) -> ItemRows:
-        """The rows of the bundle's own items, as it stores them."""
-        device = self._head.target_table.device
-        return ItemRows(
-            inputs=torch.tensor(catalogue.input_table, device=device),
-            fused=torch.tensor(catalogue.fused, device=device),
-            weights=self._head.weights(),
-            target=self._head.target_table.detach(),
-            embeddings={j: self._encoder.embeddings(j) for j in self._encoder.modalities},
-        )
 
     @torch.no_grad()
     def make(self, items: Sequence[NewItem]) -> ItemRows:

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from services.ranking.engine import Query, TopK
+from services.ranking.engine import Query, Selection, TopK
 from services.ranking.served_bundle import ServedBundle
 from shared.contracts.ranking import RankedItem, RankRequest, RankResponse, ScoreShares
 from shared.errors import UnknownItemsError
@@ -24,10 +24,12 @@ async def recommend(bundle: ServedBundle, request: RankRequest) -> RankResponse:
     nothing = np.zeros(0, dtype=np.int64)
     best = await bundle.engine.rank(
         Query(
-            history=history,
-            k=request.k,
-            allowed=bundle.catalogue.allowed(request.filter),
-            excluded=history if request.exclude_seen else nothing,
+            history,
+            Selection(
+                k=request.k,
+                allowed=bundle.catalogue.allowed(request.filter),
+                excluded=history if request.exclude_seen else nothing,
+            ),
         )
     )
     return RankResponse(

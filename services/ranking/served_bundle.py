@@ -5,15 +5,14 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
-import torch
 
 from services.ranking.catalogue import Catalogue
 from services.ranking.engine import RankingEngine
 from services.ranking.item_rows import ItemRowMaker, NewItem
-from services.ranking.transformers_engine import TransformersEngine
+from services.ranking.opening import open_engine
 from shared.artifacts.bundle import Bundle, Manifest
-from shared.contracts.common import AttributeValue
-from shared.modeling.ranker import load_for_serving
+from shared.contracts.common import AttributeValue, EngineChoice
+from shared.modeling.ranker import load_item_side
 from shared.settings import RankingSettings
 
 
@@ -31,23 +30,23 @@ class ArrivingItem:
 class ServedBundle:
     manifest: Manifest
     engine: RankingEngine
+    choice: EngineChoice
     catalogue: Catalogue
     rows: ItemRowMaker
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     @classmethod
-    def open(cls, bundle: Bundle, settings: RankingSettings) -> "ServedBundle":
-        """Read the bundle's files; the items are those it was made from."""
-        if settings.threads is not None:
-            torch.set_num_threads(settings.threads)
-        ranker = load_for_serving(bundle.ranker).to(serving_device(settings.device))
+    async def open(cls, bundle: Bundle, settings: RankingSettings) -> "ServedBundle":
+        """Read the bundle's files and start its engine; the items are those it was made from."""
+        encoder, head = await asyncio.to_thread(load_item_side, bundle.ranker)
         trained = bundle.catalogue
-        rows = ItemRowMaker(ranker.item_encoder, ranker.fusion_head, trained)
+        engine, choice = await open_engine(bundle, settings)
         return cls(
             manifest=bundle.manifest,
-            engine=TransformersEngine(ranker, rows.bundle_rows(trained), settings),
+            engine=engine,
+            choice=choice,
             catalogue=Catalogue(trained.item_ids, trained.item_versions, trained.frequency),
-            rows=rows,
+            rows=ItemRowMaker(encoder, head, trained),
         )
 
     @property
@@ -81,10 +80,3 @@ class ServedBundle:
             rows = [row for row in hidden if row is not None]
             if rows:
                 await self.engine.hide(np.asarray(rows, dtype=np.int64))
-
-
-def serving_device(name: str) -> torch.device:
-    """`auto` takes a GPU where there is one."""
-    if name != "auto":
-        return torch.device(name)
-    return torch.device("cuda" if torch.cuda.is_available() else "cpu")

@@ -93,10 +93,12 @@ class RankingService:
             active=active,
             loaded=sorted(held),
             items=len(held[active].catalogue) if active else 0,
+            engine=held[active].choice if active else None,
         )
 
     async def _load(self, catalog_id: str, version: str) -> ServedBundle:
-        served = await asyncio.to_thread(self._open, catalog_id, version)
+        bundle = await asyncio.to_thread(open_bundle, self._artifacts, catalog_id, version)
+        served = await ServedBundle.open(bundle, self._settings.ranking)
         # From here on removals reach this bundle too, so that none is missed while it catches up.
         self._catching_up[catalog_id].add(served)
         try:
@@ -108,10 +110,6 @@ class RankingService:
         finally:
             self._catching_up[catalog_id].discard(served)
         return served
-
-    def _open(self, catalog_id: str, version: str) -> ServedBundle:
-        bundle = open_bundle(self._artifacts, catalog_id, version)
-        return ServedBundle.open(bundle, self._settings.ranking)
 
     async def _release(self, _: str, bundle: ServedBundle) -> None:
         await bundle.engine.close()

@@ -109,4 +109,5 @@ def _fused(
 def unit(rows: NDArray[np.float32]) -> NDArray[np.float32]:
     """[n, D] with rows of length 1; rows of zeros stay."""
     lengths = np.linalg.norm(rows, axis=1, keepdims=True)
-    return (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    scaled: NDArray[np.float32] = (rows / np.where(lengths > 0, lengths, 1)).astype(np.float32)
+    return scaled

@@ -1,7 +1,7 @@
 """What the contracts of several services share."""
 
 from collections.abc import Mapping
-from typing import Annotated
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints
 
@@ -67,6 +67,16 @@ class BundleReference(Contract):
     version: BundleVersion
 
 
+class EngineChoice(Contract):
+    """Which engine ranks, and why."""
+
+    name: Literal["vllm", "transformers"]
+    reason: str
+    requests_per_s: dict[str, float] = Field(
+        default={}, description="engine -> what it managed when both were measured"
+    )
+
+
 class BundleStatus(Contract):
     """The bundles that a service holds for one catalogue."""
 
@@ -74,6 +84,7 @@ class BundleStatus(Contract):
     active: BundleVersion | None
     loaded: list[BundleVersion]
     items: int = Field(description="items of the active bundle, later arrivals included")
+    engine: EngineChoice | None = Field(default=None, description="of ranking's active bundle")
 
 
 class ProblemField(Contract):

@@ -236,6 +236,22 @@ def load_for_serving(folder: Path) -> Ranker:
     return ranker.requires_grad_(False).eval()
 
 
+def load_item_side(folder: Path) -> tuple[ItemEncoder, FusionHead]:
+    """The saved ranker without its LLM: what the rows of items are made with, and of.
+
+    Raises UnavailableError when a file is missing.
+    """
+    document = _read_json(folder / "ranker.json")
+    encoder = _load_item_encoder(folder / "item_encoder.safetensors", document)
+    head = _load_fusion_head(folder / "fusion_head.safetensors", document, encoder)
+    return encoder.requires_grad_(False).eval(), head.requires_grad_(False).eval()
+
+
+def load_prompt(folder: Path) -> PromptTemplate:
+    """The saved ranker's prompt. Raises UnavailableError when its file is missing."""
+    return PromptTemplate.from_dict(_read_json(folder / "ranker.json")["prompt"])
+
+
 def write_merged_checkpoint(ranker: Ranker, folder: Path) -> None:
     """Write the LLM of a ranker from `load_for_serving` as a Hugging Face folder, for an engine."""
     ranker.language_model.save_pretrained(folder)
