@@ -111,6 +111,10 @@ class RankingSettings(_Section):
     kv_cache_bytes: int = Field(
         default=256 * 2**20, ge=2**20, description="on a CPU: keys and values of known prefixes"
     )
+    cache: Path = Field(
+        default=Path(".mmesid/cache/base-models"),
+        description="dense copies of base models that come in another format",
+    )
 
 
 class BundlePollSettings(_Section):

@@ -12,27 +12,16 @@ from typing import Self
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from prometheus_client import Histogram
 from torch import Tensor
 
 from services.ranking.engine import ItemRows, Query, Selection, TopK
+from services.ranking.metrics import BATCH_SIZE, COMPUTE_SECONDS, QUEUE_SECONDS
 from services.ranking.scorer import CatalogueScorer
 from shared.artifacts.bundle import Bundle
 from shared.batching import Batcher, in_thread
 from shared.modeling.modality import Modality
 from shared.modeling.ranker import Ranker, load_for_serving
 from shared.settings import RankingSettings
-
-SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10)
-QUEUE_SECONDS = Histogram(
-    "mmesid_ranking_queue_seconds", "How long a request waited for its batch.", buckets=SECONDS
-)
-COMPUTE_SECONDS = Histogram(
-    "mmesid_ranking_compute_seconds", "How long a batch took to compute.", buckets=SECONDS
-)
-BATCH_SIZE = Histogram(
-    "mmesid_ranking_batch_size", "Requests in a batch.", buckets=(1, 2, 4, 8, 16, 32, 64, 128)
-)
 
 
 @dataclass(frozen=True)
@@ -45,6 +34,7 @@ class TransformersEngine:
     """A `RankingEngine`; one batch is computed at a time, and row changes wait for it."""
 
     name = "transformers"
+    is_ready = True  # it has no process of its own that could end
 
     def __init__(self, ranker: Ranker, scorer: CatalogueScorer, settings: RankingSettings) -> None:
         """ranker: from `load_for_serving`, on the device of the scorer's tables."""
@@ -102,8 +92,11 @@ class TransformersEngine:
         for queued in batch:
             QUEUE_SECONDS.observe(now - queued.since)
         BATCH_SIZE.observe(len(batch))
-        with COMPUTE_SECONDS.time():
-            return self._compute([queued.query for queued in batch])
+        best = self._compute([queued.query for queued in batch])
+        computed = time.monotonic() - now
+        for _ in batch:
+            COMPUTE_SECONDS.observe(computed)
+        return best
 
     @torch.inference_mode()
     def _compute(self, queries: Sequence[Query]) -> list[TopK]:

@@ -8,6 +8,7 @@ Three kinds of source end in the same two objects, a model and its tokenizer:
 """
 
 import importlib.util
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from enum import StrEnum
 from pathlib import Path
@@ -162,6 +163,30 @@ def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "flo
             f" complete checkpoint, or a hub id with the hub within reach: {error}"
         ) from error
     return BaseModel(cast(LlamaForCausalLM, model.eval()), tokenizer)
+
+
+def dense_checkpoint(source: BaseSource, cache: Path) -> str:
+    """A folder in Hugging Face's layout, or a hub id, with the dense weights of a base model.
+
+    For an engine that reads its weights itself. A packaged model, whose weights come in another
+    format, is written into `cache` once.
+
+    Raises UnavailableError and InvalidInputError as `load_base` does.
+    """
+    if source.kind == BaseKind.CHECKPOINT:
+        return source.name
+    folder = cache / f"{source.kind.value}-{source.dtype}"
+    if not folder.is_dir():
+        base = load_base(source)
+        cache.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(dir=cache) as part:
+            base.model.save_pretrained(part)
+            base.tokenizer.save_pretrained(part)
+            # Another process may have been faster: its copy is as good.
+            with suppress(OSError):
+                Path(part).rename(folder)
+            Path(part).mkdir(exist_ok=True)
+    return str(folder)
 
 
 def write_tiny_llama(folder: Path, spec: TinyLlama, instruction: str = DEFAULT_INSTRUCTION) -> None:

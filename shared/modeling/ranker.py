@@ -31,6 +31,7 @@ from shared.modeling.base_model import (
     BaseKind,
     BaseModel,
     BaseSource,
+    dense_checkpoint,
     load_base,
     load_checkpoint,
 )
@@ -250,6 +251,23 @@ def load_item_side(folder: Path) -> tuple[ItemEncoder, FusionHead]:
 def load_prompt(folder: Path) -> PromptTemplate:
     """The saved ranker's prompt. Raises UnavailableError when its file is missing."""
     return PromptTemplate.from_dict(_read_json(folder / "ranker.json")["prompt"])
+
+
+def load_modalities(folder: Path) -> tuple[Modality, ...]:
+    """The saved ranker's modalities. Raises UnavailableError when its file is missing."""
+    return tuple(Modality(name) for name in _read_json(folder / "ranker.json")["modalities"])
+
+
+def base_checkpoint(folder: Path, cache: Path) -> tuple[str, BaseSource]:
+    """Where an engine finds the saved ranker's base model (`dense_checkpoint`), and what it is.
+
+    Raises UnavailableError as `Ranker.load` does.
+    """
+    document = _read_json(folder / "ranker.json")
+    source = BaseSource.from_dict(document["base"])
+    if document["own_base"]:
+        return str(folder / BASE_FOLDER), source
+    return dense_checkpoint(source, cache), source
 
 
 def write_merged_checkpoint(ranker: Ranker, folder: Path) -> None:

@@ -1,0 +1,73 @@
+"""What crosses the boundary of vLLM's process, as it crosses it.
+
+A request brings bytes beside its token ids and takes a small tensor back; changed items bring
+their rows. Nothing else: the tables stay inside.
+"""
+
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from services.ranking.engine import ItemRows, Selection, TopK
+from shared.modeling.modality import Modality
+
+EMBEDDINGS = "embeddings."
+
+
+def pack_selection(selection: Selection) -> dict[str, Any]:
+    """For `PoolingParams.extra_kwargs`: a filter is a bitmap of one bit a row."""
+    packed: dict[str, Any] = {"k": selection.k, "excluded": selection.excluded.tobytes()}
+    if selection.allowed is not None:
+        packed["allowed"] = np.packbits(selection.allowed).tobytes()
+        packed["rows"] = len(selection.allowed)
+    return packed
+
+
+def unpack_selection(packed: dict[str, Any]) -> Selection:
+    allowed = None
+    if "allowed" in packed:
+        bits = np.frombuffer(packed["allowed"], dtype=np.uint8)
+        allowed = np.unpackbits(bits, count=packed["rows"]).astype(np.bool_)
+    excluded = np.frombuffer(packed["excluded"], dtype=np.int64).copy()
+    return Selection(packed["k"], allowed, excluded)
+
+
+def pack_best(best: TopK) -> Tensor:
+    """[2 + 1 + J, n] float64: rows, scores, then the parts; a row number is exact below 2^53."""
+    return torch.from_numpy(np.vstack([best.rows.astype(np.float64), best.scores, best.parts.T]))
+
+
+def unpack_best(packed: Tensor) -> TopK:
+    table = packed.numpy()
+    return TopK(rows=table[0].astype(np.int64), scores=table[1], parts=table[2:].T)
+
+
+def pack_items(rows: Tensor, items: ItemRows) -> bytes:
+    tensors = {
+        "rows": rows,
+        "inputs": items.inputs,
+        "fused": items.fused,
+        "weights": items.weights,
+        "target": items.target,
+        **{f"{EMBEDDINGS}{j.value}": table for j, table in items.embeddings.items()},
+    }
+    data: bytes = save({name: tensor.cpu().contiguous() for name, tensor in tensors.items()})
+    return data
+
+
+def unpack_items(data: bytes) -> tuple[Tensor, ItemRows]:
+    tensors = load(data)
+    return tensors["rows"], ItemRows(
+        inputs=tensors["inputs"],
+        fused=tensors["fused"],
+        weights=tensors["weights"],
+        target=tensors["target"],
+        embeddings={
+            Modality(name.removeprefix(EMBEDDINGS)): tensor
+            for name, tensor in tensors.items()
+            if name.startswith(EMBEDDINGS)
+        },
+    )
