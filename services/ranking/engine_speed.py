@@ -15,7 +15,6 @@ from services.ranking.engine import Query, RankingEngine, Selection
 from shared.artifacts.bundle import Bundle
 from shared.modeling.ranker import load_prompt
 
-CONCURRENCY = 32
 WARM_UP_S = 0.5
 MEASURED_S = 2.0
 FOLDER = "engine-speed"
@@ -24,7 +23,7 @@ log = structlog.get_logger()
 
 
 class EngineSpeed(BaseModel):
-    """Requests a second at a concurrency of 32, every request another user's."""
+    """Requests a second with a full batch in flight, every request another user's."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
 
@@ -34,8 +33,8 @@ class EngineSpeed(BaseModel):
         return max(self.requests_per_s, key=lambda name: self.requests_per_s[name])
 
 
-async def requests_per_s(engine: RankingEngine, bundle: Bundle) -> float:
-    """What an engine manages with `CONCURRENCY` requests in flight."""
+async def requests_per_s(engine: RankingEngine, bundle: Bundle, in_flight: int) -> float:
+    """What an engine manages when each answer is followed by another request at once."""
     random = np.random.default_rng(0)
     items = len(bundle.catalogue.item_ids)
     length = load_prompt(bundle.ranker).max_history
@@ -49,7 +48,7 @@ async def requests_per_s(engine: RankingEngine, bundle: Bundle) -> float:
             await engine.rank(Query(history, Selection(10, None, history)))
             done += elapsed >= WARM_UP_S
 
-    await asyncio.gather(*(keep_asking() for _ in range(CONCURRENCY)))
+    await asyncio.gather(*(keep_asking() for _ in range(in_flight)))
     return done / (time.monotonic() - started - WARM_UP_S)
 
 

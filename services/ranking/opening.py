@@ -52,22 +52,26 @@ async def _measured(
     bundle: Bundle, settings: RankingSettings, setting: str
 ) -> tuple[RankingEngine, EngineChoice]:
     """Both are started, one after the other is measured, and the faster one stays."""
-    ours, choice = await _transformers(bundle, settings, "vLLM does not start")
+    ours, choice = await _transformers(bundle, settings, "vLLM does not run here")
     try:
         other, _ = await _vllm(bundle, settings, "")
     except UnavailableError as error:
         log.warning("vLLM does not start", bundle=bundle.manifest.version, error=str(error))
         return ours, choice
+    in_flight = min(settings.max_batch, settings.queue_size)
     try:
-        speed = EngineSpeed(
-            requests_per_s={
-                engine.name: await requests_per_s(engine, bundle) for engine in (ours, other)
-            }
-        )
-    except BaseException:
-        await ours.close()
+        rates = {
+            engine.name: await requests_per_s(engine, bundle, in_flight) for engine in (other, ours)
+        }
+    except UnavailableError as error:
+        log.warning("vLLM does not rank", bundle=bundle.manifest.version, error=str(error))
         await other.close()
+        return ours, choice
+    except BaseException:
+        await other.close()
+        await ours.close()
         raise
+    speed = EngineSpeed(requests_per_s=rates)
     await asyncio.to_thread(keep_speed, bundle, setting, speed)
     winner, loser = (other, ours) if speed.fastest() == "vllm" else (ours, other)
     await loser.close()

@@ -29,6 +29,7 @@ from shared.settings import RankingSettings
 LOOK_EVERY_S = 0.2
 FIRST_PAUSE_S = 1.0
 LONGEST_PAUSE_S = 60.0
+STEADY_AFTER_S = 60.0
 RESTART_S = 30
 
 log = structlog.get_logger()
@@ -109,29 +110,39 @@ class VllmEngine:
 
     async def _watch(self) -> None:
         """Start the process again whenever it has ended."""
+        pause = FIRST_PAUSE_S
+        started = time.monotonic()
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
-            if self._process is not None and self._process.is_dead:
-                log.error("ranking engine ended", bundle=self._bundle.manifest.version)
-                dead, self._process = self._process, None
-                await dead.close()
-                await self._start_again()
-
-    async def _start_again(self) -> None:
-        pause = FIRST_PAUSE_S
-        while self._process is None:
-            try:
-                process = await _start(self._bundle, self._settings)
-                async with self._changing:
-                    for rows, items in self._changes.batches():
-                        await process.put(rows, items)
-                    await process.hide(self._changes.hidden)
-                    self._process = process
-            except UnavailableError as error:
-                log.error("ranking engine does not start", error=str(error), again_in_s=pause)
+            if self._process is None or not self._process.is_dead:
+                continue
+            log.error("ranking engine ended", bundle=self._bundle.manifest.version)
+            dead, self._process = self._process, None
+            await dead.close()
+            # One that ends again and again must not keep a core busy with starting.
+            if time.monotonic() - started < STEADY_AFTER_S:
                 await asyncio.sleep(pause)
                 pause = min(2 * pause, LONGEST_PAUSE_S)
+            else:
+                pause = FIRST_PAUSE_S
+            while not await self._start_again():
+                await asyncio.sleep(pause)
+                pause = min(2 * pause, LONGEST_PAUSE_S)
+            started = time.monotonic()
+
+    async def _start_again(self) -> bool:
+        try:
+            process = await _start(self._bundle, self._settings)
+            async with self._changing:
+                for rows, items in self._changes.batches():
+                    await process.put(rows, items)
+                await process.hide(self._changes.hidden)
+                self._process = process
+        except UnavailableError as error:
+            log.error("ranking engine does not start", error=str(error))
+            return False
         log.info("ranking engine serves again", bundle=self._bundle.manifest.version)
+        return True
 
     def _retry_after_s(self) -> int:
         return max(1, min(MAX_RETRY_AFTER_S, math.ceil(self._lately_s)))
