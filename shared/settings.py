@@ -96,6 +96,10 @@ class RankingSettings(_Section):
         default="exact",
         description="how candidates are found; all but `exact` score the best again exactly",
     )
+    candidates: VectorSettings = Field(
+        default=VectorSettings(folder=Path(".mmesid/candidates")),
+        description="where the index of `approximate` lies",
+    )
     device: str = "auto"
     max_batch: int = Field(default=32, ge=1)
     max_wait_ms: float = Field(default=2.0, ge=0)
@@ -106,7 +110,10 @@ class RankingSettings(_Section):
     threads: int | None = Field(default=None, ge=1)
     tensor_parallel: int = Field(default=1, ge=1, description="GPUs that share one bundle's LLM")
     gpu_memory_share: float = Field(
-        default=0.4, gt=0, le=1, description="of a GPU, for one bundle: two are loaded at a switch"
+        default=0.3,
+        gt=0,
+        le=1,
+        description="of a GPU, for one bundle: live, former and next may be loaded at once",
     )
     kv_cache_bytes: int = Field(
         default=256 * 2**20, ge=2**20, description="on a CPU: keys and values of known prefixes"

@@ -77,6 +77,8 @@ def make_settings(tmp_path: Path, database_url: str, redis_url: str) -> Callable
         "redis": {"url": redis_url},
         "artifacts": {"url": str(tmp_path / "artifacts"), "cache": str(tmp_path / "cache")},
         "vectors": {"folder": str(tmp_path / "qdrant")},
+        # "auto" would start vLLM, where it is installed, for each of the tests.
+        "ranking": {"engine": "transformers"},
     }
 
     def make(**sections: Any) -> Settings:

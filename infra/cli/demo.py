@@ -16,6 +16,7 @@ from infra.cli.api import Api
 from infra.cli.bars import bars
 from infra.cli.console import console, fail, print_urls, say
 from infra.cli.data import import_shown
+from infra.cli.engines import EngineOption, require_installed, say_engines
 from infra.cli.maintenance import create_key
 from infra.cli.options import StateOption, state_folder
 from infra.cli.stack import run_in_foreground
@@ -55,17 +56,21 @@ def demo(
         bool, typer.Option("--fresh", help="Forget what an earlier demo made.")
     ] = False,
     leave: Annotated[bool, typer.Option("--exit", help="Stop when everything is shown.")] = False,
+    engine: EngineOption = None,
     training: TrainingOption = "{}",
     state: StateOption = None,
 ) -> None:
     """Start everything, load a data set, train, go live, then add an item and recommend."""
+    require_installed(engine, "demo")
     folder = state_folder(state)
     try:
         dataset = open_dataset(data)
     except MmesidError as error:
         fail(error)
     story = Demo(folder, dataset, data, training_request(training), leave=leave)
-    ended_by = run_in_foreground(folder, story.play, before=lambda: _forget(folder, fresh))
+    ended_by = run_in_foreground(
+        folder, story.play, engine=engine, before=lambda: _forget(folder, fresh)
+    )
     if ended_by is not None and not story.is_told:
         raise typer.Exit(128 + ended_by)
 
@@ -143,6 +148,7 @@ class Demo:
         history = await self._history(database)
         request = RecommendationRequest(history=history, k=RECOMMENDED)
         await self._served(api, request)
+        await asyncio.to_thread(say_engines, stack.description(ready=True))
         create = await asyncio.to_thread(self._new_item)
         item = await self._ready(api, await api.post_item(create))
         await _print_item(api, item)

@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 
 from infra.cli.console import ServiceLog, console, fail, print_urls, say
+from infra.cli.engines import Engine, EngineOption, require_installed, say_engines
 from infra.cli.options import StateOption, state_folder
 from infra.local.lifetime import Story, run_stack
 from infra.local.stack import Stack
@@ -25,16 +26,18 @@ SHOWN_LINES = 20
 
 def up(
     state: StateOption = None,
+    engine: EngineOption = None,
     detach: Annotated[
         bool, typer.Option("--detach", "-d", help="Return when the stack is ready.")
     ] = False,
 ) -> None:
     """Start Postgres, Valkey and every service; Ctrl-C stops them."""
+    require_installed(engine, "up")
     folder = state_folder(state)
     if detach:
-        start_detached(folder)
+        start_detached(folder, engine)
     else:
-        run_in_foreground(folder, _until_stopped)
+        run_in_foreground(folder, _until_stopped, engine=engine)
 
 
 async def _until_stopped(stack: Stack, _: Supervisor) -> None:
@@ -44,12 +47,17 @@ async def _until_stopped(stack: Stack, _: Supervisor) -> None:
 
 
 def run_in_foreground(
-    folder: StateFolder, story: Story, *, before: Callable[[], None] | None = None
+    folder: StateFolder,
+    story: Story,
+    *,
+    engine: Engine | None = None,
+    before: Callable[[], None] | None = None,
 ) -> signal.Signals | None:
     """Run a stack in this process until the story or a signal ends it.
 
-    `before` happens when the folder is ours and nothing is started. Returns the signal. Where a
-    stack runs over the folder already, says so and ends the command.
+    `before` happens when the folder is ours and nothing is started. `engine`: what ranks; None
+    leaves it to the environment. Returns the signal. Where a stack runs over the folder already,
+    says so and ends the command.
     """
     try:
         with folder.locked():
@@ -57,7 +65,8 @@ def run_in_foreground(
                 before()
             log = ServiceLog(folder.logs)
             try:
-                ended_by = asyncio.run(run_stack(Stack.over(folder), on_line=log, story=story))
+                stack = Stack.over(folder, engine=engine)
+                ended_by = asyncio.run(run_stack(stack, on_line=log, story=story))
             finally:
                 log.close()
     except ConflictError:
@@ -69,16 +78,26 @@ def run_in_foreground(
     return ended_by
 
 
-def start_detached(folder: StateFolder) -> None:
+def start_detached(folder: StateFolder, engine: Engine | None) -> None:
     """Run `up` in a process of its own; return when its stack is ready."""
     if folder.is_locked():
         say_running(folder)
         return
     folder.logs.mkdir(parents=True, exist_ok=True)
     log = folder.logs / "supervisor.log"
+    ranked_by = [] if engine is None else ["--engine", engine.value]
     with log.open("wb") as output:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "infra.cli", "up", "--state", str(folder.path)],
+            [
+                sys.executable,
+                "-P",
+                "-m",
+                "infra.cli",
+                "up",
+                "--state",
+                str(folder.path),
+                *ranked_by,
+            ],
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=subprocess.STDOUT,
@@ -102,6 +121,7 @@ def say_running(folder: StateFolder) -> None:
         return
     say(f"The stack already runs over {folder.path} (process {running.pid}).")
     print_urls(running)
+    say_engines(running)
 
 
 def down(state: StateOption = None) -> None:

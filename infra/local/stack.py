@@ -19,6 +19,8 @@ from infra.local.valkey import ValkeyServer
 
 DATABASE = "mmesid"
 TRAINING_NICE = 10
+# A large model takes minutes to load; a process that ends is noticed at once all the same.
+READY_WITHIN_S = 600.0
 MODEL_SERVICES = ("embedding", "tokenization", "ranking")
 PREFERRED_PORTS = {
     "gateway": 8100,
@@ -57,18 +59,28 @@ def choose_ports(last: Mapping[str, int]) -> dict[str, int]:
 class Stack:
     """Postgres, Valkey, the migrations and every service over one state folder."""
 
-    def __init__(self, state: StateFolder, ports: Mapping[str, int], threads: Threads) -> None:
+    def __init__(
+        self,
+        state: StateFolder,
+        ports: Mapping[str, int],
+        threads: Threads,
+        *,
+        engine: str | None = None,
+    ) -> None:
+        """engine: what ranks; None leaves it to the environment."""
         self.state = state
+        self._ranking = {} if engine is None else {"MMESID_RANKING__ENGINE": str(engine)}
         self.ports = dict(ports)
         self._threads = threads
         self.postgres = PostgresServer(state.path / "postgres", ports["postgres"])
         self.valkey = ValkeyServer(state.path / "valkey", ports["valkey"])
 
     @classmethod
-    def over(cls, state: StateFolder) -> "Stack":
+    def over(cls, state: StateFolder, *, engine: str | None = None) -> "Stack":
         """A stack on free ports, for all cores of this machine."""
         cores = len(os.sched_getaffinity(0)) if sys.platform == "linux" else os.cpu_count() or 1
-        return cls(state, choose_ports(state.last_ports()), Threads.of_cores(cores))
+        ports = choose_ports(state.last_ports())
+        return cls(state, ports, Threads.of_cores(cores), engine=engine)
 
     def url(self, service: str) -> str:
         return f"http://{HOST}:{self.ports[service]}"
@@ -82,6 +94,7 @@ class Stack:
             "MMESID_REDIS__URL": self.valkey.url(),
             "MMESID_ARTIFACTS__URL": str(path / "artifacts"),
             "MMESID_ARTIFACTS__CACHE": str(path / "cache"),
+            "MMESID_RANKING__CACHE": str(path / "cache" / "base-models"),
             "MMESID_VECTORS__FOLDER": str(path / "qdrant"),
             **{f"MMESID_SERVICES__{name.upper()}": self.url(name) for name in MODEL_SERVICES},
         }
@@ -129,7 +142,9 @@ class Stack:
                 needs=("postgres",),
                 one_shot=True,
             ),
-            *(self._http_service(name, self._threads.serving, stores) for name in MODEL_SERVICES),
+            self._http_service("embedding", self._threads.serving, stores),
+            self._http_service("tokenization", self._threads.serving, stores),
+            self._http_service("ranking", self._threads.serving, stores, **self._ranking),
             self._http_service("gateway", 1, stores),
             Service(
                 name="worker",
@@ -154,7 +169,9 @@ class Stack:
         self.postgres.create_database(DATABASE)
         return True
 
-    def _http_service(self, name: str, threads: int, needs: tuple[str, ...]) -> Service:
+    def _http_service(
+        self, name: str, threads: int, needs: tuple[str, ...], **settings: str
+    ) -> Service:
         return Service(
             name=name,
             command=_python_module(f"services.{name}"),
@@ -162,10 +179,11 @@ class Stack:
                 threads=threads,
                 MMESID_SERVER__HOST=HOST,
                 MMESID_SERVER__PORT=str(self.ports[name]),
+                **settings,
             ),
             needs=needs,
             ready=_answers(f"{self.url(name)}/health/ready"),
-            ready_within_s=180.0,
+            ready_within_s=READY_WITHIN_S,
         )
 
     def _environment_of(self, *, threads: int = 1, **settings: str) -> dict[str, str]:

@@ -25,6 +25,7 @@ class Recommender:
 
         Raises:
             UnknownItemsError: none of the items of the history sent is known.
+            OverloadedError: too many requests wait for the ranking.
             UnavailableError: the ranking service does not answer, or no bundle is live.
         """
         require_storable(request)
@@ -71,6 +72,7 @@ class Recommender:
             bundle=ranked.bundle,
             engine=ranked.engine,
             source=ranked.source,
+            fallback=ranked.fallback,
             items=[
                 Recommendation(
                     item_id=item.item_id,

@@ -78,6 +78,11 @@ class RankingEngine(Protocol):
         """The modalities of `TopK.parts`, after the target part."""
         ...
 
+    @property
+    def is_ready(self) -> bool:
+        """Whether it can rank now; an engine that starts again by itself will be able to."""
+        ...
+
     async def rank(self, query: Query) -> TopK:
         """The best items for a history.
 

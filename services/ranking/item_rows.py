@@ -6,6 +6,7 @@ later one has q = 0, and the mean of its neighbours' E_x, weighted as its E_c wa
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -18,6 +19,8 @@ from shared.errors import InvalidInputError
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.item_encoder import ItemEncoder
 from shared.modeling.modality import Modality
+
+WEIGHTS_BLOCK = 2**16
 
 
 @dataclass(frozen=True)
@@ -35,13 +38,25 @@ class NewItem:
 
 
 @torch.no_grad()
-def bundle_rows(encoder: ItemEncoder, head: FusionHead, catalogue: Catalogue) -> ItemRows:
-    """The rows of the bundle's own items, as it stores them, on the device of `head`."""
-    device = head.target_table.device
+def bundle_rows(
+    encoder: ItemEncoder,
+    head: FusionHead,
+    catalogue: Catalogue,
+    device: torch.device,
+    *,
+    exact: bool,
+) -> ItemRows:
+    """The rows of the bundle's own items, as its files hold them; on a CPU nothing is copied.
+
+    inputs, and fused if `exact`, on the device; what only explains scores stays on the CPU.
+    """
+    fused = torch.from_numpy(catalogue.fused)
     return ItemRows(
-        inputs=torch.tensor(catalogue.input_table, device=device),
-        fused=torch.tensor(catalogue.fused, device=device),
-        weights=head.weights(),
+        inputs=torch.from_numpy(catalogue.input_table).to(device),
+        fused=fused.to(device) if exact else fused,
+        weights=torch.cat(
+            [head.weights(q) for q in torch.split(head.normalized_frequency, WEIGHTS_BLOCK)]
+        ),
         target=head.target_table.detach(),
         embeddings={j: encoder.embeddings(j) for j in encoder.modalities},
     )
@@ -56,8 +71,13 @@ class ItemRowMaker:
         self._trained = {item_id: row for row, item_id in enumerate(catalogue.item_ids)}
         self._target = head.target_table.detach()
         collaborative = catalogue.embeddings.get(Modality.COLLABORATIVE)
-        self._collaborative = None if collaborative is None else torch.tensor(collaborative)
+        self._collaborative = None if collaborative is None else torch.from_numpy(collaborative)
         self._imputed = catalogue.imputed.get(Modality.COLLABORATIVE)
+
+    @cached_property
+    def _mean_target(self) -> Tensor:
+        """[D]. Once: it reads the whole of E_x from its file."""
+        return self._target.mean(dim=0)
 
     @torch.no_grad()
     def make(self, items: Sequence[NewItem]) -> ItemRows:
@@ -120,7 +140,7 @@ class ItemRowMaker:
         total = sum(weight for _, weight in trained)
         if total <= 0:
             # The mean of E_x: o E_x^T neither lifts nor sinks the item against the others.
-            return self._target.mean(dim=0)
+            return self._mean_target
         rows = torch.tensor([row for row, _ in trained], device=self._target.device)
         weights = torch.tensor([weight / total for _, weight in trained]).to(self._target)
         return weights @ self._target[rows]

@@ -4,12 +4,19 @@ from typing import Annotated
 
 from fastapi import APIRouter, Depends, Query, Request
 
+from services.ranking.recommending import CANCELLED
 from services.ranking.service import RankingService
 from shared.contracts.common import CatalogId
 from shared.contracts.empty import Done
 from shared.contracts.ranking import RankRequest, RankResponse, UpsertItemsRequest
-from shared.errors import InvalidInputError, NotFoundError, OverloadedError, UnavailableError
-from shared.http import problem_responses
+from shared.errors import (
+    AbandonedError,
+    InvalidInputError,
+    NotFoundError,
+    OverloadedError,
+    UnavailableError,
+)
+from shared.http import problem_responses, unless_disconnected
 
 router = APIRouter()
 
@@ -25,9 +32,13 @@ Service = Annotated[RankingService, Depends(ranking_service)]
 @router.post(
     "/rank", responses=problem_responses(InvalidInputError, OverloadedError, UnavailableError)
 )
-async def rank(request: RankRequest, service: Service) -> RankResponse:
+async def rank(body: RankRequest, service: Service, request: Request) -> RankResponse:
     """The best items for a history, over the whole catalogue."""
-    return await service.rank(request)
+    try:
+        return await unless_disconnected(request, service.rank(body))
+    except AbandonedError:
+        CANCELLED.labels("disconnect").inc()
+        raise
 
 
 @router.put("/items", responses=problem_responses(InvalidInputError, UnavailableError))

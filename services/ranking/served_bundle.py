@@ -1,4 +1,4 @@
-"""One bundle as this service holds it: engine, catalogue, and how items come into both."""
+"""One bundle as this service holds it: engine, fallback, catalogue, and how items come in."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -8,6 +8,7 @@ import numpy as np
 
 from services.ranking.catalogue import Catalogue
 from services.ranking.engine import RankingEngine
+from services.ranking.fallback import SASRecFallback
 from services.ranking.item_rows import ItemRowMaker, NewItem
 from services.ranking.opening import open_engine
 from shared.artifacts.bundle import Bundle, Manifest
@@ -28,9 +29,12 @@ class ArrivingItem:
 
 @dataclass(frozen=True, eq=False)
 class ServedBundle:
+    """fallback: None where the bundle was made without SASRec."""
+
     manifest: Manifest
     engine: RankingEngine
     choice: EngineChoice
+    fallback: SASRecFallback | None
     catalogue: Catalogue
     rows: ItemRowMaker
     changing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -40,11 +44,13 @@ class ServedBundle:
         """Read the bundle's files and start its engine; the items are those it was made from."""
         encoder, head = await asyncio.to_thread(load_item_side, bundle.ranker)
         trained = bundle.catalogue
+        fallback = await asyncio.to_thread(SASRecFallback.open, bundle, settings)
         engine, choice = await open_engine(bundle, settings)
         return cls(
             manifest=bundle.manifest,
             engine=engine,
             choice=choice,
+            fallback=fallback,
             catalogue=Catalogue(trained.item_ids, trained.item_versions, trained.frequency),
             rows=ItemRowMaker(encoder, head, trained),
         )
@@ -80,3 +86,9 @@ class ServedBundle:
             rows = [row for row in hidden if row is not None]
             if rows:
                 await self.engine.hide(np.asarray(rows, dtype=np.int64))
+
+    async def close(self) -> None:
+        """Finish what waits and free what is held."""
+        await self.engine.close()
+        if self.fallback is not None:
+            await self.fallback.close()

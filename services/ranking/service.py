@@ -19,7 +19,11 @@ from shared.database.session import Database
 from shared.notices import Notices
 from shared.settings import Settings
 
-RANKED = Counter("mmesid_ranked_total", "Answered requests, by what ranked.", ["source"])
+RANKED = Counter(
+    "mmesid_ranked_total",
+    "Answered requests, by what ranked and why it was not the ranker.",
+    ["source", "fallback"],
+)
 
 
 class RankingService:
@@ -58,15 +62,18 @@ class RankingService:
         await self.follower.stop()
         for catalog_id in self.follower.catalogs:
             for bundle in self.follower.held(catalog_id).values():
-                await bundle.engine.close()
+                await bundle.close()
         await self._notices.close()
         await self._database.close()
 
     async def rank(self, request: RankRequest) -> RankResponse:
         """Raises as `recommending.recommend` does, and UnavailableError without a bundle."""
-        with self.follower.use(request.catalog_id) as bundle:
-            response = await recommend(bundle, request)
-        RANKED.labels(response.source).inc()
+        deadline_s = self._settings.ranking.deadline_s
+        if request.deadline_ms is not None:
+            deadline_s = request.deadline_ms / 1000
+        with self.follower.use(request.catalog_id, request.bundle) as bundle:
+            response = await recommend(bundle, request, deadline_s=deadline_s)
+        RANKED.labels(response.source, response.fallback or "none").inc()
         return response
 
     async def put(self, request: UpsertItemsRequest) -> None:
@@ -94,6 +101,7 @@ class RankingService:
             loaded=sorted(held),
             items=len(held[active].catalogue) if active else 0,
             engine=held[active].choice if active else None,
+            engine_ready=held[active].engine.is_ready if active else None,
         )
 
     async def _load(self, catalog_id: str, version: str) -> ServedBundle:
@@ -105,14 +113,14 @@ class RankingService:
             await catch_up(served, self._database)
             await served.engine.warm_up()
         except BaseException:
-            await served.engine.close()
+            await served.close()
             raise
         finally:
             self._catching_up[catalog_id].discard(served)
         return served
 
     async def _release(self, _: str, bundle: ServedBundle) -> None:
-        await bundle.engine.close()
+        await bundle.close()
 
 
 @np.errstate(over="ignore")  # what float32 cannot hold is refused as not finite

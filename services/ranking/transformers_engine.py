@@ -40,6 +40,7 @@ class TransformersEngine:
         """ranker: from `load_for_serving`, on the device of the scorer's tables."""
         self._ranker = ranker
         self._scorer = scorer
+        self._known = ranker.known_prefix()
         self._max_batch = settings.max_batch
         self._batcher = Batcher[_Queued, TopK](
             in_thread(self._rank_together),
@@ -54,8 +55,10 @@ class TransformersEngine:
         if settings.threads is not None:
             torch.set_num_threads(settings.threads)
         device = serving_device(settings.device)
-        ranker = load_for_serving(bundle.ranker).to(device)
-        return cls(ranker, CatalogueScorer.open(bundle, device), settings)
+        ranker = load_for_serving(bundle.ranker)
+        ranker.language_model.to(device)
+        scorer = CatalogueScorer.open(bundle, device, settings.catalogue, settings.candidates)
+        return cls(ranker, scorer, settings)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -78,6 +81,7 @@ class TransformersEngine:
 
     async def close(self) -> None:
         await self._batcher.close()
+        await asyncio.to_thread(self._scorer.close)
 
     def _put(self, rows: Tensor, items: ItemRows) -> None:
         with self._scorer.hold:
@@ -102,7 +106,7 @@ class TransformersEngine:
     def _compute(self, queries: Sequence[Query]) -> list[TopK]:
         with self._scorer.hold:
             states = self._ranker.hidden_states(
-                [query.history for query in queries], self._scorer.inputs
+                [query.history for query in queries], self._scorer.inputs, self._known
             )
             return self._scorer.best(states, [query.selection for query in queries])
 

@@ -141,6 +141,7 @@ def _engine_arguments(bundle: Bundle, settings: RankingSettings) -> dict[str, An
             "architectures": [ARCHITECTURE],
             "vocab_size": prompt.vocabulary_size + MAX_ROWS,
             "mmesid_bundle": str(bundle.folder.resolve()),
+            "mmesid_settings": settings.model_dump_json(),
         },
         "skip_tokenizer_init": True,
         "worker_extension_cls": "services.ranking.vllm_plugin.item_updates.ItemUpdates",

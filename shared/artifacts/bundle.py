@@ -26,8 +26,9 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import save_file
 
+from shared.artifacts.mapped_tensors import map_tensors
 from shared.artifacts.store import ArtifactStore
 from shared.errors import NotFoundError
 from shared.modeling.modality import Modality
@@ -55,7 +56,7 @@ class Manifest(BaseModel):
 
 @dataclass(frozen=True)
 class Catalogue:
-    """The items of a bundle, by row.
+    """The items of a bundle, by row. Those of a bundle that was read are mapped, not copied.
 
     Attributes:
         item_ids: I ids.
@@ -146,8 +147,12 @@ def write_catalogue(folder: Path, catalogue: Catalogue) -> None:
 
 
 def read_catalogue(folder: Path) -> Catalogue:
+    """The catalogue in a bundle's folder; its arrays lie in the file (`map_tensors`).
+
+    Raises UnavailableError where the file cannot be read.
+    """
     target = folder / "catalogue"
-    arrays = load_file(target / "catalogue.safetensors")
+    arrays = map_tensors(target / "catalogue.safetensors")
     present = [modality for modality in Modality if f"embeddings.{modality.value}" in arrays]
     return Catalogue(
         item_ids=json.loads((target / "items.json").read_text()),

@@ -85,6 +85,9 @@ class BundleStatus(Contract):
     loaded: list[BundleVersion]
     items: int = Field(description="items of the active bundle, later arrivals included")
     engine: EngineChoice | None = Field(default=None, description="of ranking's active bundle")
+    engine_ready: bool | None = Field(
+        default=None, description="false while that engine starts again and the fallback answers"
+    )
 
 
 class ProblemField(Contract):

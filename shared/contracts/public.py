@@ -15,7 +15,7 @@ from shared.contracts.common import (
     Problem,
     UserId,
 )
-from shared.contracts.ranking import ScoreShares
+from shared.contracts.ranking import FallbackReason, ScoreShares, Source
 from shared.modeling.modality import Modality
 
 
@@ -207,8 +207,12 @@ class Recommendations(Contract):
     recommendation_id: str = Field(description="send it with the events that follow")
     bundle: BundleVersion
     engine: str
-    source: Literal["ranker", "popularity"] = Field(
-        description="popularity: there was no history to rank by"
+    source: Source = Field(
+        description="popularity without a `fallback`: there was no history to rank by"
+    )
+    fallback: FallbackReason | None = Field(
+        default=None,
+        description="why something simpler than the ranker answered; null: nothing did",
     )
     items: list[Recommendation] = Field(description="best first")
     unknown_items: list[ItemId] = Field(description="items of the history that are not known")

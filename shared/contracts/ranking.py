@@ -17,6 +17,9 @@ from shared.contracts.common import (
 )
 from shared.modeling.modality import Modality
 
+Source = Literal["ranker", "sasrec", "popularity"]
+FallbackReason = Literal["engine_unavailable", "deadline"]
+
 
 class RankRequest(Contract):
     catalog_id: CatalogId
@@ -24,6 +27,16 @@ class RankRequest(Contract):
     k: int = Field(ge=1, le=1000)
     exclude_seen: bool = True
     filter: ItemFilter = ItemFilter()
+    bundle: BundleVersion | None = Field(
+        default=None, description="a loaded bundle to rank by; the live one if absent"
+    )
+    deadline_ms: int | None = Field(
+        default=None,
+        ge=1,
+        le=600_000,
+        description="how long the engine may take before the fallback answers; "
+        "`ranking.deadline_s` of the settings if absent",
+    )
 
 
 class ScoreShares(Contract):
@@ -38,13 +51,17 @@ class ScoreShares(Contract):
 class RankedItem(Contract):
     item_id: ItemId
     score: float
-    shares: ScoreShares | None = Field(description="absent where the source is popularity")
+    shares: ScoreShares | None = Field(description="absent unless the source is the ranker")
 
 
 class RankResponse(Contract):
     bundle: BundleVersion
     engine: str
-    source: Literal["ranker", "popularity"]
+    source: Source
+    fallback: FallbackReason | None = Field(
+        default=None,
+        description="why something simpler than the ranker answered; null: nothing did",
+    )
     items: list[RankedItem] = Field(description="best first; fewer than k if the filter leaves few")
     unknown_items: list[ItemId] = Field(description="history items the catalogue does not know")
 

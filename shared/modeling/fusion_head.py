@@ -7,6 +7,7 @@ are a target item's own: a frequent item may lean on E_x, one never seen on text
 """
 
 from collections.abc import Mapping
+from typing import Self
 
 import torch
 from torch import Tensor, nn
@@ -64,6 +65,20 @@ class FusionHead(nn.Module):
         self.register_buffer("frequency", frequency.detach().clone())
         self.register_buffer("log_frequency_range", torch.stack([logs.min(), logs.max()]))
         self.register_buffer("normalized_frequency", self.normalize(frequency))
+
+    @classmethod
+    def around(
+        cls, state: Mapping[str, Tensor], encoder: ItemEncoder, *, temperature: float
+    ) -> Self:
+        """The head of a saved state dict, whose tensors it uses as they lie and does not copy."""
+        head = cls(
+            state["frequency"][:1], encoder.modalities, encoder.dimension, temperature=temperature
+        )
+        head.target_table = nn.Parameter(state["target_table"])
+        for name, _ in list(head.named_buffers()):
+            head.register_buffer(name, state[name])
+        head.load_state_dict(state, assign=True)
+        return head
 
     @property
     def part_names(self) -> tuple[str, ...]:

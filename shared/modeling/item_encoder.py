@@ -9,7 +9,7 @@ J modalities, those given: a catalogue without images has no visual part.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import cast
+from typing import Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -45,7 +45,6 @@ class ItemEncoder(nn.Module):
         _check(embeddings, codes, code_embeddings)
         self.modalities = tuple(modality for modality in Modality if modality in embeddings)
         self.dimension = next(iter(code_embeddings.values())).shape[2]
-        self.number_of_items = next(iter(embeddings.values())).shape[0]
         self.projections = nn.ModuleDict()
         self.code_embeddings = nn.ParameterDict()
         for modality in self.modalities:
@@ -59,6 +58,26 @@ class ItemEncoder(nn.Module):
         parts = 2 * len(self.modalities)
         self.widen = nn.Linear(parts * self.dimension, 2 * self.dimension)
         self.narrow = nn.Linear(2 * self.dimension, self.dimension)
+
+    @classmethod
+    def around(cls, state: Mapping[str, Tensor], modalities: Sequence[Modality]) -> Self:
+        """The encoder of a saved state dict, whose tensors it uses as they lie and does not copy.
+
+        The tables were checked when they were made, and are not read for it again.
+        """
+        encoder = cls(
+            {modality: state[f"embeddings_{modality}"][:1] for modality in modalities},
+            {modality: state[f"codes_{modality}"][:1] for modality in modalities},
+            {modality: state[f"code_embeddings.{modality}"] for modality in modalities},
+        )
+        for name, _ in list(encoder.named_buffers()):
+            encoder.register_buffer(name, state[name])
+        encoder.load_state_dict(state, assign=True)
+        return encoder
+
+    @property
+    def number_of_items(self) -> int:
+        return len(self.embeddings(self.modalities[0]))
 
     def initialise(self, *, content_scale: float = 1.0, seed: int = 0) -> "ItemEncoder":
         """Start from what the embeddings know: W_j keep the geometry of E_j, f_MLP adds its parts.

@@ -37,6 +37,7 @@ from shared.modeling.base_model import (
 )
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.item_encoder import ItemEncoder
+from shared.modeling.known_prefix import KnownPrefix
 from shared.modeling.modality import Modality
 from shared.modeling.prompt import PromptTemplate
 from shared.modeling.shared_prefix import shared_prefix_states
@@ -112,11 +113,14 @@ class Ranker(nn.Module):
         return states.to(items.dtype)
 
     def hidden_states(
-        self, histories: Sequence[NDArray[np.int64]], table: Tensor | None = None
+        self,
+        histories: Sequence[NDArray[np.int64]],
+        table: Tensor | None = None,
+        known: KnownPrefix | None = None,
     ) -> Tensor:
         """o_LLM [B, D] of histories of item rows, oldest first (only the last `max_history` count).
 
-        table: `input_table()`, when the caller has it already.
+        table: `input_table()`, when the caller has it already. known: `known_prefix()`, likewise.
         """
         recent = [torch.from_numpy(self.prompt.recent(history)) for history in histories]
         lengths = [len(rows) for rows in recent]
@@ -125,17 +129,27 @@ class Ranker(nn.Module):
         embedded = self.item_encoder(rows) if table is None else table[rows]
         prefix, suffix = self._prompt_embeddings()
         dtype = embedded.dtype
+        before = prefix[:0] if known is not None else prefix
         prompts = [
-            torch.cat([prefix, embedded[own.to(self.device)].to(prefix.dtype), suffix])
+            torch.cat([before, embedded[own.to(self.device)].to(prefix.dtype), suffix])
             for own in places.split(lengths)
         ]
         tokens = nn.utils.rnn.pad_sequence(prompts, batch_first=True)
         ends = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
-        mask = torch.arange(tokens.shape[1], device=self.device) < ends.unsqueeze(1)
+        skipped = known.length if known is not None else 0
+        width = skipped + tokens.shape[1]
+        mask = torch.arange(width, device=self.device) < (skipped + ends).unsqueeze(1)
         states = self.decoder(
-            inputs_embeds=tokens, attention_mask=mask.long(), use_cache=False
+            inputs_embeds=tokens,
+            attention_mask=mask.long(),
+            past_key_values=known.cache(len(prompts)) if known is not None else None,
+            use_cache=known is not None,
         ).last_hidden_state
         return cast(Tensor, states[torch.arange(len(prompts)), ends - 1].to(dtype))
+
+    def known_prefix(self) -> KnownPrefix:
+        """For many calls of `hidden_states` while the LLM's weights do not change."""
+        return KnownPrefix(self.decoder, self._prompt_embeddings()[0])
 
     def score(self, histories: Sequence[NDArray[np.int64]]) -> Tensor:
         """Scores [B, I] of the whole catalogue for histories of item rows."""
@@ -144,11 +158,11 @@ class Ranker(nn.Module):
     @torch.inference_mode()
     def scorer(self) -> Callable[[list[NDArray[np.int64]]], Tensor]:
         """`score` for many batches: the input table and E* are computed once, here and now."""
-        table, fused = self.input_table(), self.fused_matrix()
+        table, fused, known = self.input_table(), self.fused_matrix(), self.known_prefix()
 
         @torch.inference_mode()
         def score(histories: list[NDArray[np.int64]]) -> Tensor:
-            return self.hidden_states(histories, table) @ fused.T
+            return self.hidden_states(histories, table, known) @ fused.T
 
         return score
 
@@ -174,7 +188,9 @@ class Ranker(nn.Module):
 
     @property
     def device(self) -> torch.device:
-        return self.item_encoder.narrow.weight.device
+        """The LLM's; the item side may lie elsewhere where `hidden_states` is given its table."""
+        weight: Tensor = self.decoder.embed_tokens.weight
+        return weight.device
 
     def save(self, folder: Path) -> None:
         """Write the files named above. Raises UnavailableError when LoRA was merged away."""
@@ -207,17 +223,24 @@ class Ranker(nn.Module):
         Raises UnavailableError when a file is missing or the base model cannot be had.
         """
         document = _read_json(folder / "ranker.json")
+        encoder = _load_item_encoder(folder / "item_encoder.safetensors", document)
+        head = _load_fusion_head(folder / "fusion_head.safetensors", document, encoder)
+        return cls._around(folder, document, encoder, head)
+
+    @classmethod
+    def _around(
+        cls, folder: Path, document: dict[str, Any], item_encoder: ItemEncoder, head: FusionHead
+    ) -> "Ranker":
         source = BaseSource.from_dict(document["base"])
         if document["own_base"]:
             base = load_checkpoint(str(folder / BASE_FOLDER), dtype=source.dtype)
         else:
             base = load_base(source)
         model = PeftModel.from_pretrained(base.model, str(folder), is_trainable=True)
-        item_encoder = _load_item_encoder(folder / "item_encoder.safetensors", document)
         ranker = cls(
             BaseModel(cast(LlamaForCausalLM, model), base.tokenizer),
             item_encoder,
-            _load_fusion_head(folder / "fusion_head.safetensors", document, item_encoder),
+            head,
             PromptTemplate.from_dict(document["prompt"]),
             source,
             train_base=document["train_base"],
@@ -230,9 +253,9 @@ class Ranker(nn.Module):
 def load_for_serving(folder: Path) -> Ranker:
     """The saved ranker with its adapter merged into the base: no LoRA, no gradients, eval mode.
 
-    Raises UnavailableError as `Ranker.load` does.
+    Its item side is that of `load_item_side`. Raises UnavailableError as `Ranker.load` does.
     """
-    ranker = Ranker.load(folder)
+    ranker = Ranker._around(folder, _read_json(folder / "ranker.json"), *load_item_side(folder))
     ranker.language_model = ranker.language_model.merge_and_unload()
     return ranker.requires_grad_(False).eval()
 
@@ -240,11 +263,21 @@ def load_for_serving(folder: Path) -> Ranker:
 def load_item_side(folder: Path) -> tuple[ItemEncoder, FusionHead]:
     """The saved ranker without its LLM: what the rows of items are made with, and of.
 
+    Its tensors are the files' pages, mapped copy-on-write: a page is read when it is first used,
+    and processes share it. The files must not change as long as the result is used.
+
     Raises UnavailableError when a file is missing.
     """
     document = _read_json(folder / "ranker.json")
-    encoder = _load_item_encoder(folder / "item_encoder.safetensors", document)
-    head = _load_fusion_head(folder / "fusion_head.safetensors", document, encoder)
+    encoder = ItemEncoder.around(
+        _read_tensors(folder / "item_encoder.safetensors"),
+        [Modality(name) for name in document["modalities"]],
+    )
+    head = FusionHead.around(
+        _read_tensors(folder / "fusion_head.safetensors"),
+        encoder,
+        temperature=document["temperature"],
+    )
     return encoder.requires_grad_(False).eval(), head.requires_grad_(False).eval()
 
 
@@ -268,12 +301,6 @@ def base_checkpoint(folder: Path, cache: Path) -> tuple[str, BaseSource]:
     if document["own_base"]:
         return str(folder / BASE_FOLDER), source
     return dense_checkpoint(source, cache), source
-
-
-def write_merged_checkpoint(ranker: Ranker, folder: Path) -> None:
-    """Write the LLM of a ranker from `load_for_serving` as a Hugging Face folder, for an engine."""
-    ranker.language_model.save_pretrained(folder)
-    ranker.tokenizer.save_pretrained(folder)
 
 
 def save_base(model: Any, tokenizer: Any, folder: Path) -> None:

@@ -56,8 +56,10 @@ class EdgeVectorStore:
     async def collections(self) -> list[str]:
         return sorted(entry.parent.name for entry in self._collections.glob(f"*/{DESCRIPTION}"))
 
-    async def upsert(self, collection: str, points: Sequence[VectorPoint]) -> None:
-        await asyncio.to_thread(self._upsert, collection, points)
+    async def upsert(
+        self, collection: str, points: Sequence[VectorPoint], *, more_follow: bool = False
+    ) -> None:
+        await asyncio.to_thread(self._upsert, collection, points, more_follow)
 
     async def delete(self, collection: str, item_ids: Sequence[str]) -> None:
         operation = qdrant.UpdateOperation.delete_points([point_id(item) for item in item_ids])
@@ -145,7 +147,7 @@ class EdgeVectorStore:
             (folder / DESCRIPTION).unlink(missing_ok=True)
             shutil.rmtree(folder)
 
-    def _upsert(self, collection: str, points: Sequence[VectorPoint]) -> None:
+    def _upsert(self, collection: str, points: Sequence[VectorPoint], more_follow: bool) -> None:
         shard = self._shard(collection)
         for point in points:
             check_vectors(point.vectors, shard.dimensions)
@@ -164,7 +166,7 @@ class EdgeVectorStore:
                 )
             )
         shard.unoptimized += len(points)
-        if shard.unoptimized >= OPTIMIZE_AFTER:
+        if shard.unoptimized >= OPTIMIZE_AFTER and not more_follow:
             self._optimize(shard)
 
     def _optimize(self, shard: _Shard) -> None:

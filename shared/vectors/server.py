@@ -60,7 +60,13 @@ class ServerVectorStore:
             found = await self._client.get_collections()
         return sorted(description.name for description in found.collections)
 
-    async def upsert(self, collection: str, points: Sequence[VectorPoint]) -> None:
+    async def upsert(
+        self,
+        collection: str,
+        points: Sequence[VectorPoint],
+        *,
+        more_follow: bool = False,  # noqa: ARG002  the server optimises beside its work
+    ) -> None:
         dimensions = await self._dimensions_of(collection)
         for point in points:
             check_vectors(point.vectors, dimensions)

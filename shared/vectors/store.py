@@ -68,8 +68,12 @@ class VectorStore(Protocol):
         """The names of all collections, sorted."""
         ...
 
-    async def upsert(self, collection: str, points: Sequence[VectorPoint]) -> None:
+    async def upsert(
+        self, collection: str, points: Sequence[VectorPoint], *, more_follow: bool = False
+    ) -> None:
         """Add points; one of an item that is there replaces it whole.
+
+        more_follow: a large collection is being filled, and `optimize` comes at its end.
 
         Raises InvalidInputError where a vector's name or dimension is not the collection's.
         """

@@ -14,22 +14,6 @@ MODALITIES = {"collaborative", "text", "visual"}
 
 
 @pytest.fixture
-async def api(platform):
-    async with httpx.AsyncClient(
-        base_url=platform.gateway_url,
-        headers={"authorization": f"Bearer {platform.api_key}"},
-        timeout=60,
-    ) as client:
-        yield client
-
-
-@pytest.fixture
-async def known_items(api):
-    page = (await api.get("/v1/items", params={"limit": 100, "status": "ready"})).json()
-    return [item["item_id"] for item in page["items"]]
-
-
-@pytest.fixture
 async def new_item(api, held_out_item):
     """A new item with an image, posted; deleted again afterwards."""
     answer = await api.post("/v1/items", json=held_out_item)
@@ -94,6 +78,16 @@ async def test_a_new_item_can_be_recommended_within_five_seconds(api, new_item, 
         return [item["item_id"] for item in answer.json()["items"]] == [item_id]
 
     assert await eventually(is_recommended, within_s=5)
+
+
+async def test_lists_are_ranked_by_the_engine_that_the_platform_was_started_with(
+    api, platform, known_items
+):
+    answer = (await api.post("/v1/recommendations", json={"history": known_items[:3]})).json()
+
+    assert answer["engine"] == platform.engine
+    assert answer["source"] == "ranker"
+    assert f"Ranked by {platform.engine}" in platform.status()
 
 
 async def test_a_new_item_can_stand_in_a_history(api, new_item):

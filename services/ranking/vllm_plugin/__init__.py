@@ -3,12 +3,19 @@
 The entry point `vllm.general_plugins` of this package names `register`.
 """
 
+from services.ranking.vllm_plugin.tether import end_with_parent
+
 ARCHITECTURE = "MmesidRanker"
 
 
 def register() -> None:
-    """Let vLLM know the ranker by its architecture; its code is imported when it is asked for."""
+    """Let vLLM know the ranker by its architecture; its code is imported when it is asked for.
+
+    vLLM calls this in each of its processes, early.
+    """
     from vllm import ModelRegistry
+
+    end_with_parent()
 
     ModelRegistry.register_model(
         ARCHITECTURE, "services.ranking.vllm_plugin.model:RankerForPooling"

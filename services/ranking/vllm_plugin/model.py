@@ -1,7 +1,8 @@
 """The ranker as a vLLM model: a Llama that reads items from a table, and the fusion head.
 
-vLLM's configuration says where the bundle lies (`mmesid_bundle`). Everything is read from its files
-inside vLLM's process: the LLM's weights, the adapter that is merged into them, the items' tables.
+vLLM's configuration says where the bundle lies (`mmesid_bundle`) and how it is served
+(`mmesid_settings`). Everything is read from its files inside vLLM's process: the LLM's weights, the
+adapter that is merged into them, the items' tables.
 """
 
 import copy
@@ -19,9 +20,9 @@ from vllm.model_executor.models.utils import AutoWeightsLoader, maybe_prefix
 from services.ranking.scorer import CatalogueScorer
 from services.ranking.vllm_plugin.adapter import Adapter
 from services.ranking.vllm_plugin.pooler import BestItems
-from services.ranking.vllm_plugin.tether import end_with_parent
 from shared.artifacts.bundle import Bundle
 from shared.modeling.ranker import load_prompt
+from shared.settings import RankingSettings
 
 MAX_ROWS = 2**30
 """Token ids kept for items: more rows than any catalogue, and ids still fit into int32."""
@@ -65,10 +66,15 @@ class RankerForPooling(nn.Module, VllmModelForPooling[Tensor]):
 
     def __init__(self, *, vllm_config: VllmConfig, prefix: str = "") -> None:
         super().__init__()
-        end_with_parent()
         config: Any = vllm_config.model_config.hf_config
         bundle = Bundle(Path(config.mmesid_bundle))
-        self.scorer = CatalogueScorer.open(bundle, torch.device(vllm_config.device_config.device))
+        settings = RankingSettings.model_validate_json(config.mmesid_settings)
+        self.scorer = CatalogueScorer.open(
+            bundle,
+            torch.device(vllm_config.device_config.device),
+            settings.catalogue,
+            settings.candidates,
+        )
         self.model = ItemLlama(
             vllm_config=vllm_config,
             prefix=maybe_prefix(prefix, "model"),

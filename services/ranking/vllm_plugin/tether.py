@@ -1,5 +1,6 @@
-"""vLLM's process ends with the service that started it, however that ended."""
+"""vLLM's processes end with the one that started them, however that ended."""
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -9,11 +10,16 @@ LOOK_EVERY_S = 0.5
 
 
 def end_with_parent() -> None:
-    """Kill this process once its parent is gone: nobody would ever ask it again."""
-    parent = os.getppid()
+    """Kill this process once the one that started it is gone: nobody would ever ask it again.
+
+    In a process that was not started by another Python process nothing happens.
+    """
+    parent = multiprocessing.parent_process()
+    if parent is None:
+        return
 
     def watch() -> None:
-        while os.getppid() == parent:
+        while os.getppid() == parent.pid:
             time.sleep(LOOK_EVERY_S)
         os.kill(os.getpid(), signal.SIGKILL)
 

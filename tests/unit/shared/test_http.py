@@ -1,10 +1,18 @@
+import asyncio
+
 import httpx
 import pytest
 from fastapi import FastAPI, Request
 from pydantic import BaseModel, Field
 
-from shared.errors import OverloadedError, UnavailableError
-from shared.http import PROBLEM_JSON, BodyLimit, health_routes, install_problem_handlers
+from shared.errors import AbandonedError, OverloadedError, UnavailableError
+from shared.http import (
+    PROBLEM_JSON,
+    BodyLimit,
+    health_routes,
+    install_problem_handlers,
+    unless_disconnected,
+)
 
 
 class Order(BaseModel):
@@ -120,3 +128,67 @@ async def test_a_service_that_is_not_ready_says_why():
 
     assert answer.status_code == 503
     assert answer.json()["detail"] == "the encoder is still loading"
+
+
+@pytest.fixture
+def incoming():
+    """What the client sends after its body."""
+    return asyncio.Queue()
+
+
+@pytest.fixture
+def request_of_a_client(incoming):
+    return Request({"type": "http"}, incoming.get)
+
+
+async def test_work_of_a_client_that_stays_is_done(request_of_a_client):
+    async def work():
+        return 7
+
+    assert await unless_disconnected(request_of_a_client, work()) == 7
+
+
+async def test_an_error_of_the_work_is_raised(request_of_a_client):
+    async def work():
+        raise OverloadedError("the queue is full")
+
+    with pytest.raises(OverloadedError):
+        await unless_disconnected(request_of_a_client, work())
+
+
+async def test_work_of_a_client_that_went_away_is_cancelled_and_has_ended(
+    request_of_a_client, incoming
+):
+    steps = []
+
+    async def work():
+        steps.append("begun")
+        incoming.put_nowait({"type": "http.request", "body": b"", "more_body": False})
+        incoming.put_nowait({"type": "http.disconnect"})
+        try:
+            await asyncio.Event().wait()
+        finally:
+            await asyncio.sleep(0)
+            steps.append("ended")
+
+    with pytest.raises(AbandonedError):
+        await unless_disconnected(request_of_a_client, work())
+    assert steps == ["begun", "ended"]
+
+
+async def test_a_handler_that_is_cancelled_takes_its_work_with_it(request_of_a_client):
+    begun, ended = asyncio.Event(), asyncio.Event()
+
+    async def work():
+        begun.set()
+        try:
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    handler = asyncio.create_task(unless_disconnected(request_of_a_client, work()))
+    await begun.wait()
+    handler.cancel()
+    await asyncio.wait([handler])
+    assert handler.cancelled()
+    assert ended.is_set()

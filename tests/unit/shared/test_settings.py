@@ -35,3 +35,9 @@ def test_a_value_of_the_wrong_kind_is_refused(monkeypatch):
 
     with pytest.raises(ValueError, match="less than or equal to 65535"):
         Settings()
+
+
+def test_the_gateway_waits_longer_than_ranking_until_its_fallback_answers():
+    settings = Settings()
+
+    assert settings.services.timeout_s > settings.ranking.deadline_s

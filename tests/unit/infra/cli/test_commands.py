@@ -45,3 +45,20 @@ def test_a_wrong_training_request_names_the_field(tmp_path, training, field):
     assert result.exit_code == 2
     assert field in result.stderr
     assert not (tmp_path / "state").exists()
+
+
+@pytest.mark.parametrize("command", ["demo", "up"])
+def test_an_engine_that_is_not_installed_starts_nothing_and_says_how_to_get_it(
+    tmp_path, monkeypatch, command
+):
+    monkeypatch.setattr("infra.cli.engines.find_spec", lambda name: None)
+    result = invoke(command, "--state", tmp_path / "state", "--engine", "vllm")
+    assert result.exit_code == 1
+    assert f"./mmesid {command} --engine vllm" in result.stderr
+    assert not (tmp_path / "state").exists()
+
+
+def test_an_engine_that_nobody_knows_is_refused(tmp_path):
+    result = invoke("up", "--state", tmp_path / "state", "--engine", "triton")
+    assert result.exit_code == 2
+    assert not (tmp_path / "state").exists()

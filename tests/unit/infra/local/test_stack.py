@@ -60,3 +60,10 @@ def test_serving_gets_half_of_the_cores_and_training_leaves_one(cores, serving, 
 def test_what_the_user_set_wins_over_the_choices_made_here(stack, monkeypatch):
     monkeypatch.setenv("MMESID_TRAINING__THREADS", "3")
     assert "MMESID_TRAINING__THREADS" not in environment_of(stack, "worker")
+
+
+@pytest.mark.parametrize(("engine", "setting"), [("vllm", "vllm"), (None, None)])
+def test_the_engine_is_the_ranking_services_setting_where_one_is_named(stack, engine, setting):
+    stack = Stack(stack.state, stack.ports, Threads(serving=2, training=4), engine=engine)
+    assert environment_of(stack, "ranking").get("MMESID_RANKING__ENGINE") == setting
+    assert "MMESID_RANKING__ENGINE" not in environment_of(stack, "worker")

@@ -80,3 +80,15 @@ def test_versions_only_go_forward(catalogue):
     assert catalogue.is_news("i4", 5)
     assert catalogue.remove("nobody", 7) is None
     assert not catalogue.is_news("nobody", 7)
+
+
+def test_visible_rows_are_a_copy_without_hidden_ones_and_those_later_than_the_filter(catalogue):
+    allowed = catalogue.allowed(ItemFilter(deny=["i1"]))
+    catalogue.reserve("later")
+    catalogue.publish("later", 1, [], {})
+    catalogue.remove("i2", 9)
+
+    assert rows(~catalogue.visible(None)) == [2]
+    assert rows(~catalogue.visible(allowed)) == [1, 2, 50]
+    catalogue.visible(None)[:] = False
+    assert len(catalogue) == 50

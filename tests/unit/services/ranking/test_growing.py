@@ -1,7 +1,7 @@
 import numpy as np
 import torch
 
-from services.ranking.growing import GrowingArray, GrowingTable
+from services.ranking.growing import GrowingArray, GrowingTable, LayeredTable
 
 
 def test_a_table_keeps_its_rows_while_it_grows():
@@ -36,3 +36,26 @@ def test_an_array_keeps_its_values_while_it_grows():
     expected = np.arange(1000)
     expected[5] = -1
     assert np.array_equal(array.values, expected)
+
+
+def test_a_layered_table_is_one_table():
+    base = torch.randn(10, 3)
+    table, expected = LayeredTable(base.clone()), base.clone()
+    for rows in ([4, 2], [9, 12, 3], [15], list(range(16, 200))):
+        values = torch.randn(len(rows), 3)
+        size = max(len(expected), max(rows) + 1)
+        expected = torch.cat([expected, torch.zeros(size - len(expected), 3)])
+        expected[rows] = values
+        table.put(torch.tensor(rows), values)
+        assert len(table) == size
+        assert torch.equal(table[torch.arange(size)], expected)
+        assert torch.equal(table[torch.tensor(rows)], values)
+    assert torch.equal(torch.cat(table.layers), expected)
+
+
+def test_the_base_of_a_layered_table_never_moves():
+    base = torch.zeros(10, 2)
+    table = LayeredTable(base)
+    table.put(torch.arange(5, 500), torch.ones(495, 2))
+    assert table.layers[0] is base
+    assert base[5:].eq(1).all()

@@ -11,14 +11,13 @@ from shared.modeling.base_model import (
     BaseSource,
     TinyLlama,
     load_base,
-    load_checkpoint,
     write_tiny_llama,
 )
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.item_encoder import ItemEncoder
 from shared.modeling.modality import Modality
 from shared.modeling.prompt import PromptTemplate
-from shared.modeling.ranker import LoraSpec, Ranker, load_for_serving, write_merged_checkpoint
+from shared.modeling.ranker import LoraSpec, Ranker, load_for_serving
 
 ITEMS, DIMENSION = 12, 16
 TINY = TinyLlama(hidden_size=DIMENSION, intermediate_size=24, layers=2, heads=2)
@@ -72,6 +71,15 @@ def test_the_state_is_that_of_the_prompts_last_token(ranker):
     torch.testing.assert_close(ranker.hidden_states([history])[0], states[0, -1])
 
 
+def test_the_known_prefix_spares_its_computation_and_changes_nothing(ranker):
+    known = ranker.known_prefix()
+    expected = ranker.hidden_states(HISTORIES)
+    assert known.length == len(ranker.prompt.prefix)
+    for _ in range(2):  # a call leaves it as it was
+        states = ranker.hidden_states(HISTORIES, known=known)
+        torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_only_the_latest_items_count(ranker):
     long, short = np.array([7, 7, 1, 2, 3, 4, 5]), np.array([1, 2, 3, 4, 5])
     assert torch.equal(ranker.hidden_states([long]), ranker.hidden_states([short]))
@@ -108,18 +116,6 @@ def test_the_adapter_for_serving_is_merged_and_scores_the_same(ranker, tmp_path)
     assert not any(parameter.requires_grad for parameter in served.parameters())
     torch.testing.assert_close(
         served.score(HISTORIES), ranker.score(HISTORIES), rtol=1e-4, atol=1e-4
-    )
-
-
-def test_a_merged_checkpoint_is_an_ordinary_folder(ranker, tmp_path):
-    ranker.save(tmp_path / "ranker")
-    served = load_for_serving(tmp_path / "ranker")
-    write_merged_checkpoint(served, tmp_path / "merged")
-    again = load_checkpoint(str(tmp_path / "merged"))
-    embeddings = torch.randn(1, 4, DIMENSION)
-    torch.testing.assert_close(
-        again.model.model(inputs_embeds=embeddings).last_hidden_state,
-        served.decoder(inputs_embeds=embeddings).last_hidden_state,
     )
 
 
