@@ -102,7 +102,9 @@ class RankingSettings(_Section):
     )
     device: str = "auto"
     max_batch: int = Field(default=32, ge=1)
-    max_wait_ms: float = Field(default=2.0, ge=0)
+    max_wait_ms: float = Field(
+        default=0, ge=0, description="on transformers: how long an idle engine waits for company"
+    )
     queue_size: int = Field(default=256, ge=1)
     deadline_s: float = Field(
         default=5.0, gt=0, description="after this long a request gets the fallback's answer"

@@ -56,7 +56,9 @@ async def _served(name: str, bundle: Bundle, settings: RankingSettings) -> Async
     engine = served.engine
 
     async def rank(history: Rows) -> Rows:
-        return (await engine.rank(Query(history, Selection(K, None, history)))).rows
+        # The peers explain no scores either.
+        selection = Selection(K, None, history, explain=False)
+        return (await engine.rank(Query(history, selection))).rows
 
     try:
         if served.choice.name != name:

@@ -58,6 +58,7 @@ class Recommender:
                 k=request.k,
                 exclude_seen=request.exclude_seen,
                 filter=request.filter,
+                explain=request.explain,
             )
         )
 

@@ -21,12 +21,14 @@ class Selection:
     """Which items a request wants.
 
     k: how many. allowed: [m] bool, which rows may be returned; rows from m on may not. None allows
-    all. excluded: rows that may not be returned, in any order.
+    all. excluded: rows that may not be returned, in any order. explain: whether the parts of the
+    scores are wanted.
     """
 
     k: int
     allowed: NDArray[np.bool_] | None
     excluded: NDArray[np.int64]
+    explain: bool = True
 
 
 @dataclass(frozen=True)
@@ -42,7 +44,7 @@ class TopK:
     """The best items, best first, ties in the order of the rows; fewer than k if few are allowed.
 
     rows: [n] int64. scores: [n]. parts: [n, 1 + J], the parts x, then the modalities of the ranker
-    in the order of `Modality`; they sum to the score.
+    in the order of `Modality`; they sum to the score. [n, 0] where they are not wanted.
     """
 
     rows: NDArray[np.int64]

@@ -51,6 +51,7 @@ async def recommend(
             k=request.k,
             allowed=bundle.catalogue.allowed(request.filter),
             excluded=history if request.exclude_seen else nothing,
+            explain=request.explain,
         ),
     )
     if not len(history):
@@ -101,6 +102,8 @@ def _answer(
 
 
 def _ranked(bundle: ServedBundle, best: TopK) -> list[RankedItem]:
+    if not best.parts.shape[1]:
+        return _without_shares(bundle, best.rows.tolist(), best.scores.tolist())
     columns = {modality: place for place, modality in enumerate(bundle.engine.modalities, start=1)}
     items = []
     for row, score, parts in zip(

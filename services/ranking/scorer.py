@@ -132,7 +132,8 @@ class CatalogueScorer:
         for start in range(0, len(states), TOGETHER):
             end = start + TOGETHER
             scored += self._score(states[start:end], selections[start:end])
-        parts = self._parts(states, [rows for rows, _ in scored])
+        explain = [selection.explain for selection in selections]
+        parts = self._parts(states, [rows for rows, _ in scored], explain)
         return [
             TopK(rows.numpy(), scores.double().numpy(), own.double().numpy())
             for (rows, scores), own in zip(scored, parts, strict=True)
@@ -187,13 +188,23 @@ class CatalogueScorer:
         best = top_k(scores, [selection.k for selection in selections])
         return [(rows.cpu(), row[rows].cpu()) for rows, row in zip(best, scores, strict=True)]
 
-    def _parts(self, states: Tensor, best: Sequence[Tensor]) -> list[Tensor]:
-        """Eq. 18 before its sum, of the items of each request: B x [n, 1 + J].
+    def _parts(
+        self, states: Tensor, best: Sequence[Tensor], explain: Sequence[bool]
+    ) -> list[Tensor]:
+        """Eq. 18 before its sum, of the items of each request: B x [n, 1 + J], or [n, 0].
 
         w_j ((o W_j) s_j^T + o b_j): the states are projected, not the items. E_x and E_j stay on
         the CPU, where only the rows of the best items are read.
         """
-        states = states.cpu()
+        parts = [torch.zeros(len(rows), 0) for rows in best]
+        wanted = [place for place, is_wanted in enumerate(explain) if is_wanted]
+        if wanted:
+            found = self._parts_of(states[wanted].cpu(), [best[place] for place in wanted])
+            for place, own in zip(wanted, found, strict=True):
+                parts[place] = own
+        return parts
+
+    def _parts_of(self, states: Tensor, best: Sequence[Tensor]) -> list[Tensor]:
         projections: list[nn.Linear] = [self._encoder.projection(j) for j in self.modalities]
         projected = [states @ projection.weight for projection in projections]
         biases = [states @ projection.bias for projection in projections]

@@ -188,6 +188,7 @@ class RecommendationRequest(Contract):
     k: int = Field(default=10, ge=1, le=1000)
     exclude_seen: bool = True
     filter: ItemFilter = ItemFilter()
+    explain: bool = Field(default=True, description="whether the shares of scores are wanted")
 
     @model_validator(mode="after")
     def history_or_user(self) -> "RecommendationRequest":

@@ -27,6 +27,7 @@ class RankRequest(Contract):
     k: int = Field(ge=1, le=1000)
     exclude_seen: bool = True
     filter: ItemFilter = ItemFilter()
+    explain: bool = Field(default=True, description="whether the shares of scores are wanted")
     bundle: BundleVersion | None = Field(
         default=None, description="a loaded bundle to rank by; the live one if absent"
     )

@@ -15,7 +15,7 @@ from services.ranking.scorer import CatalogueScorer
 from services.ranking.vllm_plugin.wire import pack_best, unpack_selection
 
 # vLLM tries the pooler with requests of its own before it serves.
-TRIAL = Selection(1, None, np.zeros(0, dtype=np.int64))
+TRIAL = Selection(1, None, np.zeros(0, dtype=np.int64), explain=False)
 
 
 class BestItems(Pooler):

@@ -19,7 +19,11 @@ EMBEDDINGS = "embeddings."
 
 def pack_selection(selection: Selection) -> dict[str, Any]:
     """For `PoolingParams.extra_kwargs`: a filter is a bitmap of one bit a row."""
-    packed: dict[str, Any] = {"k": selection.k, "excluded": selection.excluded.tobytes()}
+    packed: dict[str, Any] = {
+        "k": selection.k,
+        "excluded": selection.excluded.tobytes(),
+        "explain": selection.explain,
+    }
     if selection.allowed is not None:
         packed["allowed"] = np.packbits(selection.allowed).tobytes()
         packed["rows"] = len(selection.allowed)
@@ -32,7 +36,7 @@ def unpack_selection(packed: dict[str, Any]) -> Selection:
         bits = np.frombuffer(packed["allowed"], dtype=np.uint8)
         allowed = np.unpackbits(bits, count=packed["rows"]).astype(np.bool_)
     excluded = np.frombuffer(packed["excluded"], dtype=np.int64).copy()
-    return Selection(packed["k"], allowed, excluded)
+    return Selection(packed["k"], allowed, excluded, packed["explain"])
 
 
 def pack_best(best: TopK) -> Tensor:
