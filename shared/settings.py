@@ -6,7 +6,7 @@ misspelt one cannot be silently without effect.
 """
 
 import os
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
@@ -201,13 +201,14 @@ class Settings(BaseSettings):
 
 def known_variables() -> set[str]:
     """The names of all environment variables that set something."""
-    names: set[str] = set()
-    for name, info in Settings.model_fields.items():
-        names.add(f"{PREFIX}{name}".upper())
-        section = info.annotation
-        if isinstance(section, type) and issubclass(section, BaseModel):
-            names |= {f"{PREFIX}{name}{DELIMITER}{key}".upper() for key in section.model_fields}
-    return names
+    return {name.upper() for name in _names_of(Settings, PREFIX)}
+
+
+def _names_of(section: type[BaseModel], prefix: str) -> Iterator[str]:
+    for key, info in section.model_fields.items():
+        yield f"{prefix}{key}"
+        if isinstance(info.annotation, type) and issubclass(info.annotation, BaseModel):
+            yield from _names_of(info.annotation, f"{prefix}{key}{DELIMITER}")
 
 
 def refuse_unknown(variables: Iterable[str]) -> None:
