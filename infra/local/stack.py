@@ -96,6 +96,7 @@ class Stack:
             "MMESID_ARTIFACTS__CACHE": str(path / "cache"),
             "MMESID_RANKING__CACHE": str(path / "cache" / "base-models"),
             "MMESID_VECTORS__FOLDER": str(path / "qdrant"),
+            "MMESID_RANKING__CANDIDATES__FOLDER": str(path / "candidates"),
             **{f"MMESID_SERVICES__{name.upper()}": self.url(name) for name in MODEL_SERVICES},
         }
 
