@@ -71,7 +71,11 @@ def bundle_service(request: Request) -> BundleService:
 Service = Annotated[BundleService, Depends(bundle_service)]
 
 
-@bundle_routes.post("/bundles/load", responses=problem_responses(NotFoundError, UnavailableError))
+@bundle_routes.post(
+    "/bundles/load",
+    responses=problem_responses(NotFoundError, UnavailableError),
+    response_model_exclude_unset=True,
+)
 async def load_bundle(request: BundleReference, service: Service) -> BundleStatus:
     """Load a bundle beside the live one and make it ready; it is not served from yet."""
     await service.follower.load(request.catalog_id, request.version)
@@ -79,7 +83,9 @@ async def load_bundle(request: BundleReference, service: Service) -> BundleStatu
 
 
 @bundle_routes.post(
-    "/bundles/activate", responses=problem_responses(NotFoundError, UnavailableError)
+    "/bundles/activate",
+    responses=problem_responses(NotFoundError, UnavailableError),
+    response_model_exclude_unset=True,
 )
 async def activate_bundle(request: BundleReference, service: Service) -> BundleStatus:
     """Serve from this bundle."""
@@ -87,7 +93,7 @@ async def activate_bundle(request: BundleReference, service: Service) -> BundleS
     return service.status(request.catalog_id)
 
 
-@bundle_routes.get("/bundles")
+@bundle_routes.get("/bundles", response_model_exclude_unset=True)
 async def bundles(service: Service) -> list[BundleStatus]:
     """What is loaded and served, a row a catalogue."""
     return service.statuses()

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 import redis
+import structlog
 
 from infra.local.ports import choose_port
 from infra.local.postgres import NOT_DURABLE, PostgresServer
@@ -95,3 +96,14 @@ def make_settings(tmp_path: Path, database_url: str, redis_url: str) -> Callable
 def settings(make_settings: Callable[..., Settings]) -> Settings:
     """Settings whose stores are the test's own."""
     return make_settings()
+
+
+# Plain tracebacks: the default ones print the locals of each frame, which takes minutes where those
+# are models.
+structlog.configure(
+    processors=[
+        structlog.processors.add_log_level,
+        structlog.processors.format_exc_info,
+        structlog.processors.KeyValueRenderer(),
+    ]
+)

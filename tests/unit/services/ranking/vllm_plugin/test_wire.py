@@ -21,14 +21,15 @@ ROWS = st.lists(st.integers(0, 2**40), max_size=20).map(lambda v: np.asarray(v, 
 MASKS = st.none() | st.lists(st.booleans(), max_size=70).map(lambda v: np.asarray(v, dtype=bool))
 
 
-@given(k=st.integers(1, 1000), allowed=MASKS, excluded=ROWS)
-def test_a_selection(k, allowed, excluded):
-    packed = pack_selection(Selection(k, allowed, excluded))
+@given(k=st.integers(1, 1000), allowed=MASKS, excluded=ROWS, explain=st.booleans())
+def test_a_selection(k, allowed, excluded, explain):
+    packed = pack_selection(Selection(k, allowed, excluded, explain))
     selection = unpack_selection(packed)
 
     # What msgpack carries as it is.
-    assert {type(value) for value in packed.values()} <= {int, bytes}
+    assert {type(value) for value in packed.values()} <= {int, bytes, bool}
     assert selection.k == k
+    assert selection.explain is explain
     np.testing.assert_array_equal(selection.excluded, excluded)
     if allowed is None:
         assert selection.allowed is None
