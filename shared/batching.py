@@ -16,6 +16,7 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
+from shared.computing import compute
 from shared.errors import OverloadedError, UnavailableError
 
 In = TypeVar("In")
@@ -32,13 +33,13 @@ class _Waiting(Generic[In, Out]):
     result: "asyncio.Future[Out]"
 
 
-def in_thread(
+def computing(
     function: Callable[[list[In]], Sequence[Out | BaseException]],
 ) -> Callable[[list[In]], Awaitable[Sequence[Out | BaseException]]]:
-    """A blocking function as one that the event loop can await."""
+    """A blocking function as one that the event loop can await, in the computing thread."""
 
     async def run(items: list[In]) -> Sequence[Out | BaseException]:
-        return await asyncio.to_thread(function, items)
+        return await compute(function, items)
 
     return run
 

@@ -1,52 +1,32 @@
 """Where the time of a request goes in the transformers engine.
 
-The engine computes in threads of the event loop's pool. The pool here has one thread and runs all
-its work under cProfile; what a request spends beside that is queue and front, told by the engine's
-own metrics.
+The engine computes in the process's computing thread, which is under cProfile here; what a request
+spends beside that is queue and front, told by the engine's own metrics.
 """
 
-import asyncio
 import cProfile
 import pstats
-from collections.abc import Callable
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import ParamSpec, TypeVar
 
 from prometheus_client import REGISTRY
 
 from benchmarks.ranking_parts.closed_loop import Bounds, measure
 from benchmarks.ranking_parts.ways import Rank
 from benchmarks.ranking_parts.workloads import Workload
-
-P = ParamSpec("P")
-T = TypeVar("T")
+from shared.computing import compute
 
 ROOT = Path(__file__).parents[2]
 FUNCTIONS = OPERATIONS = 12
 
 
-class _ProfilingPool(ThreadPoolExecutor):
-    """One thread whose work is profiled."""
-
-    def __init__(self) -> None:
-        super().__init__(max_workers=1)
-        self.profile = cProfile.Profile()
-
-    def submit(self, fn: Callable[P, T], /, *args: P.args, **kwargs: P.kwargs) -> Future[T]:
-        def under_profile() -> T:
-            return self.profile.runcall(fn, *args, **kwargs)
-
-        return super().submit(under_profile)
-
-
 async def profiled(rank: Rank, workload: Workload, concurrency: int, bounds: Bounds) -> str:
     """Markdown: the steps of a request, then the functions and operations of its computation."""
-    pool = _ProfilingPool()
-    asyncio.get_running_loop().set_default_executor(pool)
+    profile = cProfile.Profile()
+    await compute(profile.enable)
     before = _counters()
     found = await measure(rank, workload, concurrency, bounds)
     after = _counters()
+    await compute(profile.disable)
     requests, queued_s, computed_s = (after[name] - before[name] for name in _COUNTERS)
     # Little's law: so many in flight, so many a second.
     whole_ms = 1000 * concurrency / found.per_s
@@ -62,7 +42,7 @@ async def profiled(rank: Rank, workload: Workload, concurrency: int, bounds: Bou
         f"| in the computation of its batch | {compute_ms:.2f} |",
         f"| in front: event loop, results | {whole_ms - queue_ms - compute_ms:.2f} |",
         "",
-        *_tables(pstats.Stats(pool.profile), requests),
+        *_tables(pstats.Stats(profile), requests),
     ]
     return "\n".join(lines)
 

@@ -6,11 +6,13 @@ from collections.abc import Callable, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from shared.computing import compute
+
 Rows = NDArray[np.int64]
 
 
 class WaitingRoom:
-    """One call of `run` at a time, in a thread: histories in, the best rows of each out."""
+    """One call of `run` at a time, in the computing thread: histories in, best rows of each out."""
 
     def __init__(self, run: Callable[[list[Rows]], Sequence[Rows]], *, at_most: int) -> None:
         self._run = run
@@ -34,7 +36,7 @@ class WaitingRoom:
             while len(waiting) < self._at_most and not self._queue.empty():
                 waiting.append(self._queue.get_nowait())
             try:
-                results = await asyncio.to_thread(self._run, [history for history, _ in waiting])
+                results = await compute(self._run, [history for history, _ in waiting])
             except Exception as error:
                 for _, future in waiting:
                     if not future.done():

@@ -1,6 +1,5 @@
 """The embedding service as an ASGI app."""
 
-import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
@@ -11,6 +10,7 @@ from fastapi import FastAPI
 
 from services.embedding.encoding import EmbeddingQueue, LoadedEncoders
 from services.embedding.routes import router
+from shared.computing import load
 from shared.errors import UnavailableError
 from shared.http import BodyLimit, health_routes, install_problem_handlers
 from shared.settings import Settings
@@ -26,7 +26,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        encoders = await asyncio.to_thread(LoadedEncoders.load, settings.encoders)
+        encoders = await load(LoadedEncoders.load, settings.encoders)
         log.info("encoders loaded", **encoders.describe().model_dump())
         async with httpx.AsyncClient(trust_env=False) as client:
             queue = EmbeddingQueue(encoders, settings.encoders, settings.images, client)

@@ -12,6 +12,7 @@ from services.ranking.fallback import SASRecFallback
 from services.ranking.item_rows import ItemRowMaker, NewItem
 from services.ranking.opening import open_engine
 from shared.artifacts.bundle import Bundle, Manifest
+from shared.computing import compute, load
 from shared.contracts.common import AttributeValue, EngineChoice
 from shared.modeling.ranker import load_item_side
 from shared.settings import RankingSettings
@@ -42,9 +43,9 @@ class ServedBundle:
     @classmethod
     async def open(cls, bundle: Bundle, settings: RankingSettings) -> "ServedBundle":
         """Read the bundle's files and start its engine; the items are those it was made from."""
-        encoder, head = await asyncio.to_thread(load_item_side, bundle.ranker)
+        encoder, head = await load(load_item_side, bundle.ranker)
         trained = bundle.catalogue
-        fallback = await asyncio.to_thread(SASRecFallback.open, bundle, settings)
+        fallback = await load(SASRecFallback.open, bundle, settings)
         engine, choice = await open_engine(bundle, settings)
         return cls(
             manifest=bundle.manifest,
@@ -73,7 +74,7 @@ class ServedBundle:
             }
             if not news:
                 return
-            made = await asyncio.to_thread(self.rows.make, [one.item for one in news.values()])
+            made = await compute(self.rows.make, [one.item for one in news.values()])
             rows = np.asarray([self.catalogue.reserve(item_id) for item_id in news], np.int64)
             await self.engine.put(rows, made)
             for item_id, one in news.items():

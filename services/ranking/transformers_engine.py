@@ -3,7 +3,6 @@
 requests together -> one forward of the merged LLM -> o_LLM [B, D] -> o E*^T [B, I] -> top-k
 """
 
-import asyncio
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +17,8 @@ from services.ranking.engine import ItemRows, Query, Selection, TopK
 from services.ranking.metrics import BATCH_SIZE, COMPUTE_SECONDS, QUEUE_SECONDS
 from services.ranking.scorer import CatalogueScorer
 from shared.artifacts.bundle import Bundle
-from shared.batching import Batcher, in_thread
+from shared.batching import Batcher, computing
+from shared.computing import compute
 from shared.modeling.modality import Modality
 from shared.modeling.ranker import Ranker, load_for_serving
 from shared.settings import RankingSettings
@@ -38,12 +38,12 @@ class TransformersEngine:
 
     def __init__(self, ranker: Ranker, scorer: CatalogueScorer, settings: RankingSettings) -> None:
         """ranker: from `load_for_serving`, on the device of the scorer's tables."""
-        self._ranker = ranker
+        self._decoder = ranker.serving_decoder()
+        self._longest = ranker.prompt.max_history
         self._scorer = scorer
-        self._known = ranker.known_prefix()
         self._max_batch = settings.max_batch
         self._batcher = Batcher[_Queued, TopK](
-            in_thread(self._rank_together),
+            computing(self._rank_together),
             max_batch=settings.max_batch,
             max_wait_ms=settings.max_wait_ms,
             queue_size=settings.queue_size,
@@ -68,20 +68,20 @@ class TransformersEngine:
         return await self._batcher.submit(_Queued(query, time.monotonic()))
 
     async def put(self, rows: NDArray[np.int64], items: ItemRows) -> None:
-        await asyncio.to_thread(self._put, torch.from_numpy(rows).to(self._ranker.device), items)
+        await compute(self._put, torch.from_numpy(rows).to(self._decoder.device), items)
 
     async def hide(self, rows: NDArray[np.int64]) -> None:
-        await asyncio.to_thread(self._hide, torch.from_numpy(rows).to(self._ranker.device))
+        await compute(self._hide, torch.from_numpy(rows).to(self._decoder.device))
 
     async def warm_up(self) -> None:
-        longest = np.zeros(self._ranker.prompt.max_history, dtype=np.int64)
+        longest = np.zeros(self._longest, dtype=np.int64)
         query = Query(longest, Selection(10, None, np.zeros(0, dtype=np.int64)))
         for size in {1, self._max_batch}:
-            await asyncio.to_thread(self._compute, [query] * size)
+            await compute(self._compute, [query] * size)
 
     async def close(self) -> None:
         await self._batcher.close()
-        await asyncio.to_thread(self._scorer.close)
+        await compute(self._scorer.close)
 
     def _put(self, rows: Tensor, items: ItemRows) -> None:
         with self._scorer.hold:
@@ -105,9 +105,8 @@ class TransformersEngine:
     @torch.inference_mode()
     def _compute(self, queries: Sequence[Query]) -> list[TopK]:
         with self._scorer.hold:
-            states = self._ranker.hidden_states(
-                [query.history for query in queries], self._scorer.inputs, self._known
-            )
+            histories = [query.history for query in queries]
+            states = self._decoder.states(histories, self._scorer.inputs)
             return self._scorer.best(states, [query.selection for query in queries])
 
 

@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 
 from services.tokenization.bundle_index import BundleIndex
 from shared.artifacts.bundle import Bundle, Catalogue, Manifest
+from shared.computing import compute
 from shared.errors import InvalidInputError
 from shared.modeling.mm_rq_vae import MMRQVAE
 from shared.modeling.modality import Modality
@@ -105,7 +106,7 @@ class ServedBundle:
             for modality in self.dimensions
         }
         async with self.computing:
-            codes = await asyncio.to_thread(self.model.codes, batch)
+            codes = await compute(self.model.codes, batch)
         return [
             {modality: rows[place].tolist() for modality, rows in codes.items()}
             for place in range(len(items))

@@ -13,7 +13,7 @@ import structlog
 import torch
 
 from services.training.configs import configs_of
-from services.training.context import StageContext, compute
+from services.training.context import StageContext
 from services.training.gates import failure_of
 from services.training.lease import CancelledRunError, Lease, LeaseLostError
 from services.training.progress_board import ProgressBoard
@@ -28,6 +28,7 @@ from services.training.stages import (
     snapshot,
 )
 from services.training.work_folder import WorkFolder
+from shared.computing import compute
 from shared.contracts.admin import TrainingCreate
 from shared.database.tables import TrainingRunRow
 from shared.database.training_runs import TrainingRunRepository

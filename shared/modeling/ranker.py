@@ -37,9 +37,9 @@ from shared.modeling.base_model import (
 )
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.item_encoder import ItemEncoder
-from shared.modeling.known_prefix import KnownPrefix
 from shared.modeling.modality import Modality
 from shared.modeling.prompt import PromptTemplate
+from shared.modeling.serving_decoder import ServingDecoder
 from shared.modeling.shared_prefix import shared_prefix_states
 
 LORA_TARGETS = ("gate_proj", "up_proj", "down_proj")
@@ -113,14 +113,11 @@ class Ranker(nn.Module):
         return states.to(items.dtype)
 
     def hidden_states(
-        self,
-        histories: Sequence[NDArray[np.int64]],
-        table: Tensor | None = None,
-        known: KnownPrefix | None = None,
+        self, histories: Sequence[NDArray[np.int64]], table: Tensor | None = None
     ) -> Tensor:
         """o_LLM [B, D] of histories of item rows, oldest first (only the last `max_history` count).
 
-        table: `input_table()`, when the caller has it already. known: `known_prefix()`, likewise.
+        table: `input_table()`, when the caller has it already.
         """
         recent = [torch.from_numpy(self.prompt.recent(history)) for history in histories]
         lengths = [len(rows) for rows in recent]
@@ -129,27 +126,21 @@ class Ranker(nn.Module):
         embedded = self.item_encoder(rows) if table is None else table[rows]
         prefix, suffix = self._prompt_embeddings()
         dtype = embedded.dtype
-        before = prefix[:0] if known is not None else prefix
         prompts = [
-            torch.cat([before, embedded[own.to(self.device)].to(prefix.dtype), suffix])
+            torch.cat([prefix, embedded[own.to(self.device)].to(prefix.dtype), suffix])
             for own in places.split(lengths)
         ]
         tokens = nn.utils.rnn.pad_sequence(prompts, batch_first=True)
         ends = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
-        skipped = known.length if known is not None else 0
-        width = skipped + tokens.shape[1]
-        mask = torch.arange(width, device=self.device) < (skipped + ends).unsqueeze(1)
+        mask = torch.arange(tokens.shape[1], device=self.device) < ends.unsqueeze(1)
         states = self.decoder(
-            inputs_embeds=tokens,
-            attention_mask=mask.long(),
-            past_key_values=known.cache(len(prompts)) if known is not None else None,
-            use_cache=known is not None,
+            inputs_embeds=tokens, attention_mask=mask.long(), use_cache=False
         ).last_hidden_state
         return cast(Tensor, states[torch.arange(len(prompts)), ends - 1].to(dtype))
 
-    def known_prefix(self) -> KnownPrefix:
-        """For many calls of `hidden_states` while the LLM's weights do not change."""
-        return KnownPrefix(self.decoder, self._prompt_embeddings()[0])
+    def serving_decoder(self) -> ServingDecoder:
+        """For many batches of histories, while the LLM's weights do not change."""
+        return ServingDecoder(self.decoder, self.prompt)
 
     def score(self, histories: Sequence[NDArray[np.int64]]) -> Tensor:
         """Scores [B, I] of the whole catalogue for histories of item rows."""
@@ -158,11 +149,11 @@ class Ranker(nn.Module):
     @torch.inference_mode()
     def scorer(self) -> Callable[[list[NDArray[np.int64]]], Tensor]:
         """`score` for many batches: the input table and E* are computed once, here and now."""
-        table, fused, known = self.input_table(), self.fused_matrix(), self.known_prefix()
+        table, fused, decoder = self.input_table(), self.fused_matrix(), self.serving_decoder()
 
         @torch.inference_mode()
         def score(histories: list[NDArray[np.int64]]) -> Tensor:
-            return self.hidden_states(histories, table, known) @ fused.T
+            return decoder.states(histories, table) @ fused.T
 
         return score
 

@@ -2,8 +2,9 @@
 
 from pathlib import Path
 
-from services.training.context import StageContext, compute
+from services.training.context import StageContext
 from services.training.stages import snapshot
+from shared.computing import compute
 from shared.modeling.sasrec import train_sasrec
 
 NAME = "collaborative"

@@ -10,10 +10,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from services.training.content_embedding import ContentEmbedder, Vectors, Wanted
-from services.training.context import StageContext, compute
+from services.training.context import StageContext
 from services.training.patience import patiently
 from services.training.stages import collaborative, snapshot
 from services.training.stages.snapshot import Snapshot
+from shared.computing import compute
 from shared.database.embeddings import EmbeddingRepository, ItemVector
 from shared.errors import InvalidInputError
 from shared.modeling.item_tables import (

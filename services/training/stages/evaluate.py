@@ -8,10 +8,11 @@ import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
-from services.training.context import StageContext, compute
+from services.training.context import StageContext
 from services.training.gates import Gate, code_usage_gate, live_ndcg_of, ranking_gate
 from services.training.stages import collaborative, embed, finetune, quantize, snapshot
 from services.training.stages.snapshot import Snapshot
+from shared.computing import compute
 from shared.database.bundles import BundleRepository
 from shared.modeling.evaluation import Evaluation, Scorer, evaluate, popularity_scorer
 from shared.modeling.item_tables import load_item_tables

@@ -4,8 +4,9 @@ from pathlib import Path
 
 import torch
 
-from services.training.context import StageContext, compute
+from services.training.context import StageContext
 from services.training.stages import embed, quantize, snapshot
+from shared.computing import compute
 from shared.modeling.item_tables import load_item_tables
 from shared.modeling.mm_rq_vae import MMRQVAE
 from shared.modeling.ranker_training import train_ranker

@@ -10,13 +10,14 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.training.bundle_writing import write_bundle
-from services.training.context import StageContext, compute
+from services.training.context import StageContext
 from services.training.gates import failure_of
 from services.training.patience import patiently
 from services.training.pruning import prune_bundles
 from services.training.stages import embed, evaluate, quantize, snapshot
 from services.training.stages.snapshot import Snapshot
 from shared.artifacts.bundle import MANIFEST, Manifest, bundle_path
+from shared.computing import compute
 from shared.contracts.common import BundleReference
 from shared.database.arrays import in_chunks
 from shared.database.bundles import BundleRepository

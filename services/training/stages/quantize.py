@@ -6,8 +6,9 @@ import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
-from services.training.context import StageContext, compute
+from services.training.context import StageContext
 from services.training.stages import embed
+from shared.computing import compute
 from shared.modeling.item_tables import load_item_tables
 from shared.modeling.mm_rq_vae import MMRQVAE, train_mm_rq_vae
 from shared.modeling.modality import Modality

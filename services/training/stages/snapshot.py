@@ -13,8 +13,9 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.training.context import StageContext, compute
+from services.training.context import StageContext
 from services.training.work_folder import runs_path
+from shared.computing import compute
 from shared.database.interactions import InteractionRepository
 from shared.database.items import ItemRepository
 from shared.database.tables import ItemRow

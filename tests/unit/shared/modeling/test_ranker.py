@@ -71,15 +71,6 @@ def test_the_state_is_that_of_the_prompts_last_token(ranker):
     torch.testing.assert_close(ranker.hidden_states([history])[0], states[0, -1])
 
 
-def test_the_known_prefix_spares_its_computation_and_changes_nothing(ranker):
-    known = ranker.known_prefix()
-    expected = ranker.hidden_states(HISTORIES)
-    assert known.length == len(ranker.prompt.prefix)
-    for _ in range(2):  # a call leaves it as it was
-        states = ranker.hidden_states(HISTORIES, known=known)
-        torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-5)
-
-
 def test_only_the_latest_items_count(ranker):
     long, short = np.array([7, 7, 1, 2, 3, 4, 5]), np.array([1, 2, 3, 4, 5])
     assert torch.equal(ranker.hidden_states([long]), ranker.hidden_states([short]))
