@@ -38,7 +38,7 @@ class TransformersEngine:
 
     def __init__(self, ranker: Ranker, scorer: CatalogueScorer, settings: RankingSettings) -> None:
         """ranker: from `load_for_serving`, on the device of the scorer's tables."""
-        self._decoder = ranker.serving_decoder()
+        self._decoder = ranker.serving_decoder(cache_bytes=settings.kv_cache_bytes)
         self._longest = ranker.prompt.max_history
         self._scorer = scorer
         self._max_batch = settings.max_batch
@@ -85,7 +85,8 @@ class TransformersEngine:
 
     def _put(self, rows: Tensor, items: ItemRows) -> None:
         with self._scorer.hold:
-            self._scorer.put(rows, items)
+            if self._scorer.put(rows, items):
+                self._decoder.forget_histories()
 
     def _hide(self, rows: Tensor) -> None:
         with self._scorer.hold:

@@ -18,11 +18,16 @@ class EndToEnd:
         self.number, self.longest = len(counts), int(counts.max())
         self._is_square = bool((counts == self.longest).all())
         places = np.repeat(np.arange(self.number) * self.longest, counts) + within
+        self._counts = torch.from_numpy(counts).to(device)
         self._places = torch.from_numpy(places).to(device)
         self.positions = torch.from_numpy(within).to(device)
         """[T]: of each token in its own sequence."""
         self.ends = torch.from_numpy(starts + counts - 1).to(device)
         """[B]: each sequence's last token."""
+
+    def each(self, values: Tensor) -> Tensor:
+        """[B, ...] -> [T, ...]: to each token its sequence's."""
+        return values.repeat_interleave(self._counts, dim=0)
 
     def squared(self, tokens: Tensor) -> Tensor:
         """[T, ...] -> [B, L, ...], zeros on the right."""

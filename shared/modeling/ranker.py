@@ -138,9 +138,9 @@ class Ranker(nn.Module):
         ).last_hidden_state
         return cast(Tensor, states[torch.arange(len(prompts)), ends - 1].to(dtype))
 
-    def serving_decoder(self) -> ServingDecoder:
+    def serving_decoder(self, *, cache_bytes: int = 0) -> ServingDecoder:
         """For many batches of histories, while the LLM's weights do not change."""
-        return ServingDecoder(self.decoder, self.prompt)
+        return ServingDecoder(self.decoder, self.prompt, cache_bytes=cache_bytes)
 
     def score(self, histories: Sequence[NDArray[np.int64]]) -> Tensor:
         """Scores [B, I] of the whole catalogue for histories of item rows."""

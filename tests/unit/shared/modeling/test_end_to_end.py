@@ -32,3 +32,7 @@ def test_positions_and_ends(lengths):
     layout = EndToEnd(lengths, CPU)
     assert layout.positions.tolist() == [place for own in lengths for place in range(own)]
     assert layout.ends.tolist() == [sum(lengths[: place + 1]) - 1 for place in range(len(lengths))]
+
+
+def test_each_token_gets_its_sequences_value():
+    assert EndToEnd([2, 1], CPU).each(torch.tensor([7, 8])).tolist() == [7, 7, 8]

@@ -93,3 +93,55 @@ def test_weights_in_half_precision_give_states_in_the_tables(table):
     assert states.dtype == table.dtype
     expected = expected_states(decoder, histories, table)
     torch.testing.assert_close(states, expected, rtol=0.1, atol=0.1)
+
+
+@settings(max_examples=15, deadline=None)
+@given(
+    visits=st.lists(
+        st.lists(st.tuples(st.integers(0, 3), st.integers(0, 9)), min_size=1, max_size=4),
+        min_size=2,
+        max_size=5,
+    ),
+    cache_bytes=st.sampled_from([2**20, 20_000]),
+)
+def test_users_who_come_back_get_the_states_of_their_whole_history(
+    decoder, table, visits, cache_bytes
+):
+    """Users come back with more items or as many, in any company; their histories may outgrow."""
+    random = np.random.default_rng(0)
+    whole = random.integers(ITEMS, size=(4, 50))
+    lengths = [0] * len(whole)
+    serving = ServingDecoder(decoder, PROMPT, cache_bytes=cache_bytes)
+    for visit in visits:
+        histories = []
+        for user, more in visit:
+            lengths[user] += more
+            histories.append(whole[user, : lengths[user]])
+        states = serving.states(histories, table)
+        expected = expected_states(decoder, histories, table)
+        torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-5)
+
+
+def test_known_items_are_not_computed_again(table):
+    decoder = decoder_of()
+    seen = []
+    decoder.layers[0].input_layernorm.register_forward_pre_hook(
+        lambda _, arguments: seen.append(len(arguments[0]))
+    )
+    serving = ServingDecoder(decoder, PROMPT, cache_bytes=2**20)
+    seen.clear()
+    serving.states([np.array([1, 2, 3])], table)
+    serving.states([np.array([1, 2, 3, 4])], table)
+    serving.states([np.array([1, 2, 3, 4])], table)
+    assert seen == [3 + 2, 1 + 2, 2]
+
+
+def test_after_an_item_changed_its_users_are_computed_anew(table):
+    decoder, history = decoder_of(), [np.array([1, 2, 3])]
+    serving = ServingDecoder(decoder, PROMPT, cache_bytes=2**20)
+    serving.states(history, table)
+    changed = table.clone()
+    changed[2] += 1
+    serving.forget_histories()
+    expected = expected_states(decoder, history, changed)
+    torch.testing.assert_close(serving.states(history, changed), expected, rtol=1e-4, atol=1e-5)
