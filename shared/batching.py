@@ -16,7 +16,6 @@ from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
-from shared.computing import compute
 from shared.errors import OverloadedError, UnavailableError
 
 In = TypeVar("In")
@@ -31,17 +30,6 @@ class _Waiting(Generic[In, Out]):
     cost: float
     since: float
     result: "asyncio.Future[Out]"
-
-
-def computing(
-    function: Callable[[list[In]], Sequence[Out | BaseException]],
-) -> Callable[[list[In]], Awaitable[Sequence[Out | BaseException]]]:
-    """A blocking function as one that the event loop can await, in the computing thread."""
-
-    async def run(items: list[In]) -> Sequence[Out | BaseException]:
-        return await compute(function, items)
-
-    return run
 
 
 class Batcher(Generic[In, Out]):

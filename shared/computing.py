@@ -22,12 +22,12 @@ async def compute(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -
     return await asyncio.wrap_future(_THREAD.submit(function, *args, **kwargs))
 
 
-async def load(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
+async def apart(function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
     """Call a blocking function in a thread of its own, which ends with the call, and its team too.
 
-    For what takes long and must not keep computations waiting: models and tables are read with it.
+    For what must not keep computations waiting, such as reading a model, or must not wait for them.
     """
-    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="loading")
+    thread = ThreadPoolExecutor(max_workers=1, thread_name_prefix="apart")
     try:
         return await asyncio.wrap_future(thread.submit(function, *args, **kwargs))
     finally:

@@ -118,7 +118,9 @@ class RankingSettings(_Section):
         description="of a GPU, for one bundle: live, former and next may be loaded at once",
     )
     kv_cache_bytes: int = Field(
-        default=256 * 2**20, ge=2**20, description="on a CPU: keys and values of known prefixes"
+        default=256 * 2**20,
+        ge=2**20,
+        description="keys and values of known prefixes; vLLM on a GPU has its share of it instead",
     )
     cache: Path = Field(
         default=Path(".mmesid/cache/base-models"),

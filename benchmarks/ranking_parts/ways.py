@@ -13,7 +13,7 @@ from services.ranking.engine import Query, Selection
 from services.ranking.served_bundle import ServedBundle
 from services.ranking.transformers_engine import serving_device
 from shared.artifacts.bundle import Bundle
-from shared.computing import load
+from shared.computing import apart
 from shared.errors import UnavailableError
 from shared.settings import RankingSettings
 
@@ -73,11 +73,11 @@ async def _served(name: str, bundle: Bundle, settings: RankingSettings) -> Async
 @asynccontextmanager
 async def _peer(name: str, bundle: Bundle, device: torch.device) -> AsyncIterator[Rank]:
     if name == "a":
-        room = WaitingRoom((await load(OneByOne, bundle, device, K)).rank, at_most=1)
+        room = WaitingRoom((await apart(OneByOne, bundle, device, K)).rank, at_most=1)
     elif name == "b":
-        room = WaitingRoom((await load(Batched, bundle, device, K)).rank, at_most=TOGETHER)
+        room = WaitingRoom((await apart(Batched, bundle, device, K)).rank, at_most=TOGETHER)
     else:
-        room = WaitingRoom((await load(CodeDecoder.open, bundle, device)).rank, at_most=TOGETHER)
+        room = WaitingRoom((await apart(CodeDecoder.open, bundle, device)).rank, at_most=TOGETHER)
     try:
         yield room.rank
     finally:

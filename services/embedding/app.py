@@ -10,7 +10,7 @@ from fastapi import FastAPI
 
 from services.embedding.encoding import EmbeddingQueue, LoadedEncoders
 from services.embedding.routes import router
-from shared.computing import load
+from shared.computing import apart
 from shared.errors import UnavailableError
 from shared.http import BodyLimit, health_routes, install_problem_handlers
 from shared.settings import Settings
@@ -26,7 +26,7 @@ def create_app(settings: Settings) -> FastAPI:
 
     @asynccontextmanager
     async def lifespan(app: FastAPI) -> AsyncIterator[None]:
-        encoders = await load(LoadedEncoders.load, settings.encoders)
+        encoders = await apart(LoadedEncoders.load, settings.encoders)
         log.info("encoders loaded", **encoders.describe().model_dump())
         async with httpx.AsyncClient(trust_env=False) as client:
             queue = EmbeddingQueue(encoders, settings.encoders, settings.images, client)

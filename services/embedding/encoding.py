@@ -14,7 +14,8 @@ from PIL import Image
 from prometheus_client import Counter, Histogram
 from torch import Tensor
 
-from shared.batching import Batcher, computing
+from shared.batching import Batcher
+from shared.computing import compute
 from shared.contracts.common import Problem
 from shared.contracts.embedding import EmbedInput, EmbedOutput, EmbedResponse, Encoder, Encoders
 from shared.errors import (
@@ -102,7 +103,7 @@ class EmbeddingQueue:
         # A decoded image may take 150 MB until it is cut to the encoder's size.
         self._decoding = asyncio.Semaphore(os.cpu_count() or 1)
         self._texts = Batcher[str, Tensor](
-            computing(self._encode_texts),
+            lambda batch: compute(self._encode_texts, batch),
             max_batch=settings.max_batch,
             max_wait_ms=settings.max_wait_ms,
             queue_size=settings.queue_size,
@@ -110,7 +111,7 @@ class EmbeddingQueue:
             max_cost=MAX_TEXT_COST,
         )
         self._pixels = Batcher[Tensor, Tensor](
-            computing(self._encode_pixels),
+            lambda batch: compute(self._encode_pixels, batch),
             max_batch=settings.max_batch,
             max_wait_ms=settings.max_wait_ms,
             queue_size=settings.queue_size,

@@ -15,7 +15,8 @@ from numpy.typing import NDArray
 from services.ranking.engine import Query
 from services.ranking.top_k import top_k
 from shared.artifacts.bundle import Bundle
-from shared.batching import Batcher, computing
+from shared.batching import Batcher
+from shared.computing import apart
 from shared.errors import UnavailableError
 from shared.modeling.sasrec import SASRec
 from shared.settings import RankingSettings
@@ -34,7 +35,8 @@ class SASRecFallback:
         self._trained = trained
         # One outage sends every request here: together they are one product, too many are refused.
         self._batcher = Batcher[Query, Ranked](
-            computing(self._rank_together),
+            # The computing thread may be what this one stands in for.
+            lambda batch: apart(self._rank_together, batch),
             max_batch=settings.max_batch,
             max_wait_ms=0,
             queue_size=settings.queue_size,

@@ -10,7 +10,7 @@ from services.ranking.engine import RankingEngine
 from services.ranking.engine_speed import EngineSpeed, keep_speed, read_speed, requests_per_s
 from services.ranking.transformers_engine import TransformersEngine, serving_device
 from shared.artifacts.bundle import Bundle
-from shared.computing import load
+from shared.computing import apart
 from shared.contracts.common import EngineChoice
 from shared.errors import UnavailableError
 from shared.settings import RankingSettings
@@ -82,7 +82,7 @@ async def _measured(
 async def _transformers(
     bundle: Bundle, settings: RankingSettings, reason: str, speed: EngineSpeed | None = None
 ) -> tuple[RankingEngine, EngineChoice]:
-    engine = await load(TransformersEngine.open, bundle, settings)
+    engine = await apart(TransformersEngine.open, bundle, settings)
     return engine, _choice(engine, reason, speed)
 
 

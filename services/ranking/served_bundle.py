@@ -12,7 +12,7 @@ from services.ranking.fallback import SASRecFallback
 from services.ranking.item_rows import ItemRowMaker, NewItem
 from services.ranking.opening import open_engine
 from shared.artifacts.bundle import Bundle, Manifest
-from shared.computing import compute, load
+from shared.computing import apart, compute
 from shared.contracts.common import AttributeValue, EngineChoice
 from shared.modeling.ranker import load_item_side
 from shared.settings import RankingSettings
@@ -43,9 +43,9 @@ class ServedBundle:
     @classmethod
     async def open(cls, bundle: Bundle, settings: RankingSettings) -> "ServedBundle":
         """Read the bundle's files and start its engine; the items are those it was made from."""
-        encoder, head = await load(load_item_side, bundle.ranker)
+        encoder, head = await apart(load_item_side, bundle.ranker)
         trained = bundle.catalogue
-        fallback = await load(SASRecFallback.open, bundle, settings)
+        fallback = await apart(SASRecFallback.open, bundle, settings)
         engine, choice = await open_engine(bundle, settings)
         return cls(
             manifest=bundle.manifest,

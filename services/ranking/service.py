@@ -12,7 +12,7 @@ from services.ranking.served_bundle import ArrivingItem, ServedBundle
 from shared.artifacts.bundle import open_bundle
 from shared.artifacts.store import ArtifactStore
 from shared.bundle_follower import BundleFollower
-from shared.computing import load
+from shared.computing import apart
 from shared.contracts.common import BundleStatus
 from shared.contracts.ranking import RankableItem, RankRequest, RankResponse, UpsertItemsRequest
 from shared.database.session import Database
@@ -105,7 +105,7 @@ class RankingService:
         )
 
     async def _load(self, catalog_id: str, version: str) -> ServedBundle:
-        bundle = await load(open_bundle, self._artifacts, catalog_id, version)
+        bundle = await apart(open_bundle, self._artifacts, catalog_id, version)
         served = await ServedBundle.open(bundle, self._settings.ranking)
         # From here on removals reach this bundle too, so that none is missed while it catches up.
         self._catching_up[catalog_id].add(served)

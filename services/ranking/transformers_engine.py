@@ -17,7 +17,7 @@ from services.ranking.engine import ItemRows, Query, Selection, TopK
 from services.ranking.metrics import BATCH_SIZE, COMPUTE_SECONDS, QUEUE_SECONDS
 from services.ranking.scorer import CatalogueScorer
 from shared.artifacts.bundle import Bundle
-from shared.batching import Batcher, computing
+from shared.batching import Batcher
 from shared.computing import compute
 from shared.modeling.modality import Modality
 from shared.modeling.ranker import Ranker, load_for_serving
@@ -43,7 +43,7 @@ class TransformersEngine:
         self._scorer = scorer
         self._max_batch = settings.max_batch
         self._batcher = Batcher[_Queued, TopK](
-            computing(self._rank_together),
+            lambda batch: compute(self._rank_together, batch),
             max_batch=settings.max_batch,
             max_wait_ms=settings.max_wait_ms,
             queue_size=settings.queue_size,

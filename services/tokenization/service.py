@@ -17,7 +17,7 @@ from services.tokenization.tokenizing import tokenize
 from shared.artifacts.bundle import open_bundle
 from shared.artifacts.store import ArtifactStore
 from shared.bundle_follower import BundleFollower
-from shared.computing import load
+from shared.computing import apart
 from shared.contracts.common import BundleStatus
 from shared.contracts.tokenization import (
     IndexItem,
@@ -138,9 +138,9 @@ class TokenizationService:
         )
 
     async def _load(self, catalog_id: str, version: str) -> ServedBundle:
-        bundle = await load(open_bundle, self._artifacts, catalog_id, version)
+        bundle = await apart(open_bundle, self._artifacts, catalog_id, version)
         index = BundleIndex(self._store, collection_of(catalog_id, version))
-        served = await load(ServedBundle.open, bundle, index)
+        served = await apart(ServedBundle.open, bundle, index)
         # From here on removals reach this bundle too, so that none is missed while it fills.
         self._filling[catalog_id].add(served)
         try:

@@ -5,7 +5,8 @@ import threading
 
 import pytest
 
-from shared.batching import Batcher, computing
+from shared.batching import Batcher
+from shared.computing import compute
 from shared.errors import OverloadedError, UnavailableError
 
 
@@ -175,5 +176,5 @@ async def test_a_blocking_function_runs_outside_the_event_loop():
         threads.append(threading.get_ident())
         return [item * 2 for item in items]
 
-    assert await batcher_of(computing(double)).submit(4) == 8
+    assert await batcher_of(lambda batch: compute(double, batch)).submit(4) == 8
     assert threads != [threading.get_ident()]

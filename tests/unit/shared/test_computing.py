@@ -1,11 +1,11 @@
-"""The thread that computes, and those that load."""
+"""The thread that computes, and those apart from it."""
 
 import asyncio
 import threading
 
 import pytest
 
-from shared.computing import compute, load
+from shared.computing import apart, compute
 
 
 def this_thread():
@@ -18,20 +18,20 @@ async def test_all_computation_is_in_one_thread_which_is_not_the_event_loops():
     assert threads[0] is not threading.current_thread()
 
 
-async def test_loading_keeps_no_computation_waiting():
+async def test_what_runs_apart_keeps_no_computation_waiting():
     computed = threading.Event()
-    loading = asyncio.create_task(load(computed.wait, 60))
+    waiting = asyncio.create_task(apart(computed.wait, 60))
     await compute(computed.set)
-    assert await loading
+    assert await waiting
 
 
-async def test_the_thread_of_a_load_ends_with_it():
-    thread = await load(this_thread)
+async def test_a_thread_apart_ends_with_its_call():
+    thread = await apart(this_thread)
     await asyncio.to_thread(thread.join, 60)
     assert not thread.is_alive()
 
 
-@pytest.mark.parametrize("where", [compute, load])
+@pytest.mark.parametrize("where", [compute, apart])
 async def test_arguments_and_errors_arrive(where):
     assert await where(sorted, [2, 1], reverse=True) == [2, 1]
     with pytest.raises(ZeroDivisionError):

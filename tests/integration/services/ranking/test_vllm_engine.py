@@ -266,10 +266,9 @@ async def test_a_killed_process_is_replaced_and_told_what_changed(vllm, referenc
     for engine in (vllm, reference):
         await engine.hide(np.array([12]))
     asked = query([61, 12], k=60)
+    [process] = engine_processes()
     pending = [asyncio.create_task(vllm.rank(asked)) for _ in range(20)]
     await asyncio.sleep(0)
-
-    [process] = engine_processes()
     os.kill(process, signal.SIGKILL)
 
     ended = await asyncio.gather(*pending, return_exceptions=True)
