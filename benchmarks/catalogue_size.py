@@ -22,11 +22,11 @@ import torch
 import typer
 from torch import Tensor
 
-from services.ranking.candidates import CandidateSearch, CoarseSearch
-from services.ranking.coarse import Float16Matrix, Int8Matrix
-from services.ranking.engine import ItemRows, Selection
-from services.ranking.graph_search import GraphSearch
-from services.ranking.scorer import CatalogueScorer
+from services.ranking.engines.engine import ItemRows, Selection
+from services.ranking.scoring.candidates import CandidateSearch, CoarseSearch
+from services.ranking.scoring.coarse import Float16Matrix, Int8Matrix
+from services.ranking.scoring.graph_search import GraphSearch
+from services.ranking.scoring.scorer import CatalogueScorer
 from shared.modeling.item_encoder import ItemEncoder
 from shared.modeling.modality import Modality
 from shared.settings import VectorSettings

@@ -19,7 +19,7 @@ from benchmarks.ranking_parts.plan import Outcome, Speed, Task, WorkloadName
 from benchmarks.ranking_parts.profiling import profiled
 from benchmarks.ranking_parts.ways import FLOOR, Rank, open_way
 from benchmarks.ranking_parts.workloads import History, NewUsers, ReturningUsers, Workload
-from services.ranking.transformers_engine import serving_device
+from services.ranking.engines.transformers_engine import serving_device
 from shared.artifacts.bundle import Bundle
 from shared.errors import UnavailableError
 from shared.settings import RankingSettings

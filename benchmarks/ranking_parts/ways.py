@@ -9,9 +9,9 @@ from benchmarks.ranking_parts.batched import Batched
 from benchmarks.ranking_parts.code_decoder import CodeDecoder
 from benchmarks.ranking_parts.one_by_one import OneByOne
 from benchmarks.ranking_parts.waiting_room import Rows, WaitingRoom
-from services.ranking.engine import Query, Selection
+from services.ranking.engines.engine import Query, Selection
+from services.ranking.engines.transformers_engine import serving_device
 from services.ranking.served_bundle import ServedBundle
-from services.ranking.transformers_engine import serving_device
 from shared.artifacts.bundle import Bundle
 from shared.computing import apart
 from shared.errors import UnavailableError

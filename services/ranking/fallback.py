@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.ranking.engine import Query
-from services.ranking.top_k import top_k
+from services.ranking.engines.engine import Query
+from services.ranking.scoring.top_k import top_k
 from shared.artifacts.bundle import Bundle
 from shared.batching import Batcher
 from shared.computing import apart

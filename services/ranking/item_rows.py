@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.ranking.engine import ItemRows
+from services.ranking.engines.engine import ItemRows
 from shared.artifacts.bundle import Catalogue
 from shared.errors import InvalidInputError
 from shared.modeling.fusion_head import FusionHead

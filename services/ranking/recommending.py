@@ -10,7 +10,7 @@ from dataclasses import replace
 import numpy as np
 from prometheus_client import Counter
 
-from services.ranking.engine import Query, Selection, TopK
+from services.ranking.engines.engine import Query, Selection, TopK
 from services.ranking.served_bundle import ServedBundle
 from shared.contracts.ranking import (
     FallbackReason,

@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from services.ranking.catalogue import Catalogue
-from services.ranking.engine import RankingEngine
+from services.ranking.engines.engine import RankingEngine
+from services.ranking.engines.opening import open_engine
 from services.ranking.fallback import SASRecFallback
 from services.ranking.item_rows import ItemRowMaker, NewItem
-from services.ranking.opening import open_engine
 from shared.artifacts.bundle import Bundle, Manifest
 from shared.computing import apart, compute
 from shared.contracts.common import AttributeValue, EngineChoice

@@ -56,7 +56,7 @@ async def test_semantic_ids_give_unseen_items(bundle, histories):
 
 
 async def test_an_engine_that_is_not_to_be_had_says_so(bundle, monkeypatch):
-    monkeypatch.setattr("services.ranking.opening._vllm_is_installed", lambda: False)
+    monkeypatch.setattr("services.ranking.engines.opening._vllm_is_installed", lambda: False)
     with pytest.raises(UnavailableError):
         async with open_way("vllm", bundle, SETTINGS):
             pass

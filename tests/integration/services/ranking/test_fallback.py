@@ -8,7 +8,7 @@ import pytest
 from prometheus_client import REGISTRY
 
 from services.ranking.app import create_app
-from services.ranking.opening import open_engine
+from services.ranking.engines.opening import open_engine
 from shared.errors import UnavailableError
 from shared.modeling.sasrec import SASRec
 

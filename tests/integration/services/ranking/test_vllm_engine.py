@@ -13,10 +13,10 @@ import pytest
 import torch
 from prometheus_client import REGISTRY
 
-from services.ranking.engine import ItemRows, Query, Selection
-from services.ranking.opening import open_engine
-from services.ranking.transformers_engine import TransformersEngine
-from services.ranking.vllm_engine import VllmEngine
+from services.ranking.engines.engine import ItemRows, Query, Selection
+from services.ranking.engines.opening import open_engine
+from services.ranking.engines.transformers_engine import TransformersEngine
+from services.ranking.engines.vllm_engine import VllmEngine
 from shared.artifacts.bundle import Bundle, Manifest, write_manifest
 from shared.errors import OverloadedError, UnavailableError
 from shared.settings import RankingSettings

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from services.ranking.engine import ItemRows, Selection
+from services.ranking.engines.engine import ItemRows, Selection
 from shared.modeling.item_encoder import ItemEncoder
 from shared.modeling.modality import Modality
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import torch
 
-from services.ranking.engine import Query, Selection
+from services.ranking.engines.engine import Query, Selection
 from services.ranking.fallback import SASRecFallback
 from shared.errors import UnavailableError
 from shared.modeling.sasrec import SASRec, SASRecConfig

@@ -17,15 +17,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from services.ranking.candidates import CandidateSearch, CoarseSearch
-from services.ranking.coarse import Float16Matrix, Int8Matrix
-from services.ranking.engine import ItemRows, Selection, TopK
-from services.ranking.graph_search import GraphSearch
+from services.ranking.engines.engine import ItemRows, Selection, TopK
 from services.ranking.growing import GrowingTable, LayeredTable
 from services.ranking.item_rows import bundle_rows
-from services.ranking.masking import Visible, forbid, the_few
-from services.ranking.scratch import Scratch
-from services.ranking.top_k import top_k
+from services.ranking.scoring.candidates import CandidateSearch, CoarseSearch
+from services.ranking.scoring.coarse import Float16Matrix, Int8Matrix
+from services.ranking.scoring.graph_search import GraphSearch
+from services.ranking.scoring.masking import Visible, forbid, the_few
+from services.ranking.scoring.scratch import Scratch
+from services.ranking.scoring.top_k import top_k
 from shared.artifacts.bundle import Bundle
 from shared.errors import InvalidInputError
 from shared.modeling.item_encoder import ItemEncoder

@@ -7,7 +7,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.ranking.engine import Selection
+from services.ranking.engines.engine import Selection
 from services.ranking.growing import GrowingTable
 
 

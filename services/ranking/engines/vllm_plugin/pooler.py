@@ -10,9 +10,9 @@ from vllm.tasks import PoolingTask
 from vllm.v1.outputs import PoolerOutput
 from vllm.v1.pool.metadata import PoolingMetadata
 
-from services.ranking.engine import Selection
-from services.ranking.scorer import CatalogueScorer
-from services.ranking.vllm_plugin.wire import pack_best, unpack_selection
+from services.ranking.engines.engine import Selection
+from services.ranking.engines.vllm_plugin.wire import pack_best, unpack_selection
+from services.ranking.scoring.scorer import CatalogueScorer
 
 # vLLM tries the pooler with requests of its own before it serves.
 TRIAL = Selection(1, None, np.zeros(0, dtype=np.int64), explain=False)

@@ -8,11 +8,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.ranking.coarse import CoarseMatrix
-from services.ranking.engine import Selection
-from services.ranking.masking import Visible, forbid
-from services.ranking.scratch import Scratch
-from services.ranking.top_k import top_k
+from services.ranking.engines.engine import Selection
+from services.ranking.scoring.coarse import CoarseMatrix
+from services.ranking.scoring.masking import Visible, forbid
+from services.ranking.scoring.scratch import Scratch
+from services.ranking.scoring.top_k import top_k
 
 
 class CandidateSearch(Protocol):

@@ -14,9 +14,9 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.ranking.engine import ItemRows, Query, TopK
-from services.ranking.vllm_plugin import ARCHITECTURE
-from services.ranking.vllm_plugin.wire import (
+from services.ranking.engines.engine import ItemRows, Query, TopK
+from services.ranking.engines.vllm_plugin import ARCHITECTURE
+from services.ranking.engines.vllm_plugin.wire import (
     pack_items,
     pack_selection,
     unpack_best,
@@ -106,7 +106,7 @@ def _start_engine(bundle: Bundle, settings: RankingSettings) -> Any:
     from vllm import AsyncEngineArgs
     from vllm.v1.engine.async_llm import AsyncLLM
 
-    from services.ranking.vllm_metrics import RequestTimes
+    from services.ranking.engines.vllm_metrics import RequestTimes
 
     arguments = _engine_arguments(bundle, settings)
     try:
@@ -121,7 +121,7 @@ def _engine_arguments(bundle: Bundle, settings: RankingSettings) -> dict[str, An
     from vllm.config import PoolerConfig
     from vllm.platforms import current_platform
 
-    from services.ranking.vllm_plugin.model import MAX_ROWS
+    from services.ranking.engines.vllm_plugin.model import MAX_ROWS
 
     prompt = load_prompt(bundle.ranker)
     checkpoint, source = base_checkpoint(bundle.ranker, settings.cache)
@@ -144,7 +144,7 @@ def _engine_arguments(bundle: Bundle, settings: RankingSettings) -> dict[str, An
             "mmesid_settings": settings.model_dump_json(),
         },
         "skip_tokenizer_init": True,
-        "worker_extension_cls": "services.ranking.vllm_plugin.item_updates.ItemUpdates",
+        "worker_extension_cls": "services.ranking.engines.vllm_plugin.item_updates.ItemUpdates",
         "max_model_len": prompt.longest,
         "max_num_seqs": settings.max_batch,
         "max_num_batched_tokens": max(STEP_TOKENS, prompt.longest),

@@ -1,7 +1,7 @@
 import pytest
 import torch
 
-from services.ranking.coarse import Float16Matrix, Int8Matrix
+from services.ranking.scoring.coarse import Float16Matrix, Int8Matrix
 
 CPU = torch.device("cpu")
 

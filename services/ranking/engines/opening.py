@@ -6,9 +6,14 @@ from importlib.util import find_spec
 
 import structlog
 
-from services.ranking.engine import RankingEngine
-from services.ranking.engine_speed import EngineSpeed, keep_speed, read_speed, requests_per_s
-from services.ranking.transformers_engine import TransformersEngine, serving_device
+from services.ranking.engines.engine import RankingEngine
+from services.ranking.engines.engine_speed import (
+    EngineSpeed,
+    keep_speed,
+    read_speed,
+    requests_per_s,
+)
+from services.ranking.engines.transformers_engine import TransformersEngine, serving_device
 from shared.artifacts.bundle import Bundle
 from shared.computing import apart
 from shared.contracts.common import EngineChoice
@@ -90,7 +95,7 @@ async def _vllm(
     bundle: Bundle, settings: RankingSettings, reason: str, speed: EngineSpeed | None = None
 ) -> tuple[RankingEngine, EngineChoice]:
     # Imported only where it serves: it is optional, and slow to import.
-    from services.ranking.vllm_engine import VllmEngine
+    from services.ranking.engines.vllm_engine import VllmEngine
 
     engine = await VllmEngine.start(bundle, settings)
     return engine, _choice(engine, reason, speed)

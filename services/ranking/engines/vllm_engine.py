@@ -14,10 +14,10 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.ranking.engine import ItemRows, Query, Selection, TopK
-from services.ranking.item_changes import ItemChanges
+from services.ranking.engines.engine import ItemRows, Query, Selection, TopK
+from services.ranking.engines.item_changes import ItemChanges
+from services.ranking.engines.vllm_process import VllmProcess
 from services.ranking.metrics import ENGINE_STARTS
-from services.ranking.vllm_process import VllmProcess
 from shared.artifacts.bundle import Bundle
 from shared.batching import MAX_RETRY_AFTER_S
 from shared.errors import OverloadedError, UnavailableError

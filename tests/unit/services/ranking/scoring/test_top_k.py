@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from services.ranking.top_k import top_k
+from services.ranking.scoring.top_k import top_k
 
 
 def brute_force(scores, k):

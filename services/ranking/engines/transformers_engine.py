@@ -13,9 +13,9 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.ranking.engine import ItemRows, Query, Selection, TopK
+from services.ranking.engines.engine import ItemRows, Query, Selection, TopK
 from services.ranking.metrics import BATCH_SIZE, COMPUTE_SECONDS, QUEUE_SECONDS
-from services.ranking.scorer import CatalogueScorer
+from services.ranking.scoring.scorer import CatalogueScorer
 from shared.artifacts.bundle import Bundle
 from shared.batching import Batcher
 from shared.computing import compute

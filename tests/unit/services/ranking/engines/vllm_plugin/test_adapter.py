@@ -5,7 +5,7 @@ import torch
 from peft import LoraConfig, get_peft_model
 from transformers import LlamaConfig, LlamaForCausalLM
 
-from services.ranking.vllm_plugin.adapter import Adapter
+from services.ranking.engines.vllm_plugin.adapter import Adapter
 
 CONFIG = LlamaConfig(
     vocab_size=20,

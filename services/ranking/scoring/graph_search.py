@@ -22,11 +22,11 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from services.ranking.background_loop import BackgroundLoop
-from services.ranking.engine import Selection
+from services.ranking.engines.engine import Selection
 from services.ranking.growing import GrowingTable
-from services.ranking.masking import Visible, may_return
-from services.ranking.top_k import top_k
+from services.ranking.scoring.background_loop import BackgroundLoop
+from services.ranking.scoring.masking import Visible, may_return
+from services.ranking.scoring.top_k import top_k
 from shared.errors import ConflictError
 from shared.settings import VectorSettings
 from shared.vectors.opening import open_vector_store

@@ -6,8 +6,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.ranking.engine import ItemRows, Selection, TopK
-from services.ranking.vllm_plugin.wire import (
+from services.ranking.engines.engine import ItemRows, Selection, TopK
+from services.ranking.engines.vllm_plugin.wire import (
     pack_best,
     pack_items,
     pack_selection,

@@ -11,7 +11,7 @@ import numpy as np
 import structlog
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from services.ranking.engine import Query, RankingEngine, Selection
+from services.ranking.engines.engine import Query, RankingEngine, Selection
 from shared.artifacts.bundle import Bundle
 from shared.modeling.ranker import load_prompt
 

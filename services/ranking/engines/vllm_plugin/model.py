@@ -17,9 +17,9 @@ from vllm.model_executor.models.interfaces_base import VllmModelForPooling
 from vllm.model_executor.models.llama import LlamaModel
 from vllm.model_executor.models.utils import AutoWeightsLoader, maybe_prefix
 
-from services.ranking.scorer import CatalogueScorer
-from services.ranking.vllm_plugin.adapter import Adapter
-from services.ranking.vllm_plugin.pooler import BestItems
+from services.ranking.engines.vllm_plugin.adapter import Adapter
+from services.ranking.engines.vllm_plugin.pooler import BestItems
+from services.ranking.scoring.scorer import CatalogueScorer
 from shared.artifacts.bundle import Bundle
 from shared.modeling.ranker import load_prompt
 from shared.settings import RankingSettings

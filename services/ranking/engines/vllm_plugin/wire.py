@@ -11,7 +11,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from services.ranking.engine import ItemRows, Selection, TopK
+from services.ranking.engines.engine import ItemRows, Selection, TopK
 from shared.modeling.modality import Modality
 
 EMBEDDINGS = "embeddings."

@@ -4,9 +4,9 @@ import numpy as np
 import pytest
 import torch
 
-from services.ranking.engine import Selection
-from services.ranking.graph_search import KEPT, PREFIX, GraphSearch
-from services.ranking.scorer import CatalogueScorer
+from services.ranking.engines.engine import Selection
+from services.ranking.scoring.graph_search import KEPT, PREFIX, GraphSearch
+from services.ranking.scoring.scorer import CatalogueScorer
 from shared.errors import UnavailableError
 from shared.settings import VectorSettings
 from shared.vectors.edge import EdgeVectorStore

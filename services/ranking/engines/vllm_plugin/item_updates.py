@@ -5,8 +5,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from services.ranking.scorer import CatalogueScorer
-from services.ranking.vllm_plugin.wire import unpack_items
+from services.ranking.engines.vllm_plugin.wire import unpack_items
+from services.ranking.scoring.scorer import CatalogueScorer
 
 
 class ItemUpdates:

@@ -3,7 +3,7 @@
 The entry point `vllm.general_plugins` of this package names `register`.
 """
 
-from services.ranking.vllm_plugin.tether import end_with_parent
+from services.ranking.engines.vllm_plugin.tether import end_with_parent
 
 ARCHITECTURE = "MmesidRanker"
 
@@ -18,5 +18,5 @@ def register() -> None:
     end_with_parent()
 
     ModelRegistry.register_model(
-        ARCHITECTURE, "services.ranking.vllm_plugin.model:RankerForPooling"
+        ARCHITECTURE, "services.ranking.engines.vllm_plugin.model:RankerForPooling"
     )

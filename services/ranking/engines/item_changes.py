@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 
-from services.ranking.engine import ItemRows
+from services.ranking.engines.engine import ItemRows
 
 BATCH = 1024
 

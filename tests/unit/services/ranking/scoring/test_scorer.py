@@ -2,10 +2,10 @@ import numpy as np
 import pytest
 import torch
 
-from services.ranking.candidates import CoarseSearch
-from services.ranking.coarse import Float16Matrix, Int8Matrix
-from services.ranking.engine import Selection
-from services.ranking.scorer import CatalogueScorer
+from services.ranking.engines.engine import Selection
+from services.ranking.scoring.candidates import CoarseSearch
+from services.ranking.scoring.coarse import Float16Matrix, Int8Matrix
+from services.ranking.scoring.scorer import CatalogueScorer
 from tests.unit.services.ranking.conftest import (
     ITEMS,
     NOTHING,

@@ -1,0 +1,1 @@
+"""The fusion head over the whole catalogue: product, filters, candidates, top-k."""
