@@ -20,6 +20,7 @@ from shared.artifacts.bundle import Bundle
 from shared.batching import Batcher
 from shared.computing import compute
 from shared.modeling.modality import Modality
+from shared.modeling.packed_linear import pack_linears
 from shared.modeling.ranker import Ranker, load_for_serving
 from shared.settings import RankingSettings
 
@@ -57,6 +58,8 @@ class TransformersEngine:
         device = serving_device(settings.device)
         ranker = load_for_serving(bundle.ranker)
         ranker.language_model.to(device)
+        if device.type == "cpu":
+            pack_linears(ranker.decoder)
         scorer = CatalogueScorer.open(bundle, device, settings.catalogue, settings.candidates)
         return cls(ranker, scorer, settings)
 

@@ -7,6 +7,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from transformers import LlamaConfig, LlamaModel
 
+from shared.modeling.packed_linear import pack_linears
 from shared.modeling.prompt import PromptTemplate
 from shared.modeling.serving_decoder import ServingDecoder
 
@@ -145,3 +146,12 @@ def test_after_an_item_changed_its_users_are_computed_anew(table):
     serving.forget_histories()
     expected = expected_states(decoder, history, changed)
     torch.testing.assert_close(serving.states(history, changed), expected, rtol=1e-4, atol=1e-5)
+
+
+def test_packed_layers_give_the_same_states(table):
+    decoder = decoder_of(attention_bias=True)
+    histories = [np.array([1, 2, 3]), np.array([4])]
+    expected = expected_states(decoder, histories, table)
+    pack_linears(decoder)
+    states = ServingDecoder(decoder, PROMPT).states(histories, table)
+    torch.testing.assert_close(states, expected, rtol=1e-4, atol=1e-5)

@@ -1,0 +1,41 @@
+"""Linear layers whose weights lie the way the CPU's product reads them.
+
+torch multiplies with weights as they were saved, and each product arranges them anew: for the few
+dozen rows of a prompt that is more work than the product itself. oneDNN can arrange them once; it
+is what torch's own compiler does with weights that no longer change.
+"""
+
+from typing import Any, cast
+
+import torch
+from torch import Tensor, nn
+
+
+class PackedLinear(nn.Module):
+    """`nn.Linear` for inference on a CPU, any [..., n] -> [..., m]; it keeps no other weights."""
+
+    def __init__(self, linear: nn.Linear) -> None:
+        super().__init__()
+        self._weight: Tensor = _onednn()._reorder_linear_weight(linear.weight.detach(), None)
+        self._bias = None if linear.bias is None else linear.bias.detach()
+
+    def forward(self, rows: Tensor) -> Tensor:
+        product = _onednn()._linear_pointwise(rows, self._weight, self._bias, "none", [], "")
+        return cast(Tensor, product)
+
+
+def pack_linears(module: nn.Module) -> None:
+    """Replace every linear layer in a module by a packed one, where this torch can do so.
+
+    The module lies on the CPU and its weights do not change any more.
+    """
+    if not torch._C._has_mkldnn:
+        return
+    for parent in list(module.modules()):
+        for name, child in list(parent.named_children()):
+            if type(child) is nn.Linear:
+                setattr(parent, name, PackedLinear(child))
+
+
+def _onednn() -> Any:
+    return torch.ops.mkldnn
