@@ -6,9 +6,7 @@ from torch import nn
 
 from shared.modeling.packed_linear import PackedLinear, pack_linears
 
-pytestmark = pytest.mark.skipif(
-    not torch._C._has_mkldnn, reason="this torch has no oneDNN"
-)
+pytestmark = pytest.mark.skipif(not torch._C._has_mkldnn, reason="this torch has no oneDNN")
 
 
 @pytest.mark.parametrize("shape", [(1, 24), (7, 24), (300, 24), (2, 5, 24)])
