@@ -31,10 +31,12 @@ def pack_linears(module: nn.Module) -> None:
     """
     if not torch._C._has_mkldnn:
         return
-    for parent in list(module.modules()):
-        for name, child in list(parent.named_children()):
-            if type(child) is nn.Linear:
-                setattr(parent, name, PackedLinear(child))
+    for name, child in list(module.named_children()):
+        if type(child) is nn.Linear:
+            # One by one, so that the next layer is packed into the memory this one gives back.
+            setattr(module, name, PackedLinear(child))
+        else:
+            pack_linears(child)
 
 
 def _onednn() -> Any:
