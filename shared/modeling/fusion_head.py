@@ -38,7 +38,8 @@ class FusionHead(nn.Module):
         target_std: float = 0.02,
         seed: int = 0,
     ) -> None:
-        """frequency: q [I], occurrences in training. modalities: those of the item encoder.
+        """frequency: q [I], occurrences in training. modalities: those of the item encoder, or
+        none: without fusion a score is o E_x^T alone.
 
         Raises InvalidInputError when the temperature is not above 0 or a frequency is negative.
         """
@@ -68,12 +69,15 @@ class FusionHead(nn.Module):
 
     @classmethod
     def around(
-        cls, state: Mapping[str, Tensor], encoder: ItemEncoder, *, temperature: float
+        cls,
+        state: Mapping[str, Tensor],
+        modalities: tuple[Modality, ...],
+        dimension: int,
+        *,
+        temperature: float,
     ) -> Self:
         """The head of a saved state dict, whose tensors it uses as they lie and does not copy."""
-        head = cls(
-            state["frequency"][:1], encoder.modalities, encoder.dimension, temperature=temperature
-        )
+        head = cls(state["frequency"][:1], modalities, dimension, temperature=temperature)
         head.target_table = nn.Parameter(state["target_table"])
         for name, _ in list(head.named_buffers()):
             head.register_buffer(name, state[name])

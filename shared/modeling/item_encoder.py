@@ -5,11 +5,13 @@
     E_t, SID_t -- likewise ------------|-- concatenate [2 J D] -- f_MLP --> [D]
     E_v, SID_v -- likewise ------------'
 
-J modalities, those given: a catalogue without images has no visual part.
+J modalities, those given: a catalogue without images has no visual part. `ItemForm` names the
+other inputs of Table 2, which leave some of these parts out.
 """
 
 from collections.abc import Mapping, Sequence
-from typing import Self, cast
+from dataclasses import dataclass
+from typing import Literal, Self, cast
 
 import torch
 import torch.nn.functional as F
@@ -20,6 +22,29 @@ from shared.modeling.modality import Modality
 
 ENCODING_CHUNK = 8192
 PRINCIPAL_SAMPLE = 20_000
+
+
+@dataclass(frozen=True)
+class ItemForm:
+    """What an item enters the LLM as (Table 2); the default is Eq. 16.
+
+    projected: W_j s_j + b_j. coded: the sums of code embeddings. An embedding table of items is the
+    special case of one level with a code an item. joined: by f_MLP, or by adding the parts up,
+    which is one linear layer over their concatenation.
+    """
+
+    projected: bool = True
+    coded: bool = True
+    joined: Literal["mlp", "sum"] = "mlp"
+
+    def __post_init__(self) -> None:
+        if not (self.projected or self.coded):
+            raise InvalidInputError.of("form", "leaves nothing of an item")
+        if self.joined not in ("mlp", "sum"):
+            raise InvalidInputError.of("form.joined", f"is unknown: {self.joined}")
+
+
+EQUATION_16 = ItemForm()
 
 
 class ItemEncoder(nn.Module):
@@ -33,17 +58,20 @@ class ItemEncoder(nn.Module):
         embeddings: Mapping[Modality, Tensor],
         codes: Mapping[Modality, Tensor],
         code_embeddings: Mapping[Modality, Tensor],
+        form: ItemForm = EQUATION_16,
     ) -> None:
         """embeddings: E_j [I, D_j]. codes: [I, L] int64. code_embeddings: [L, S, D], D = D_LLM.
 
         code_embeddings are those of the trained MM-RQ-VAE (Sec. 4.3), or random ones for the
-        ablation; they decide D. Before training call `initialise`.
+        ablation; they decide D. A form without codes takes L = 0: [I, 0] and [0, S, D].
+        Before training call `initialise`.
 
         Raises InvalidInputError when the modalities or shapes do not agree, or a code is unknown.
         """
         super().__init__()
         _check(embeddings, codes, code_embeddings)
         self.modalities = tuple(modality for modality in Modality if modality in embeddings)
+        self.form = form
         self.dimension = next(iter(code_embeddings.values())).shape[2]
         self.projections = nn.ModuleDict()
         self.code_embeddings = nn.ParameterDict()
@@ -55,12 +83,18 @@ class ItemEncoder(nn.Module):
             self.code_embeddings[modality] = nn.Parameter(
                 code_embeddings[modality].detach().to(torch.get_default_dtype()).clone()
             )
-        parts = 2 * len(self.modalities)
-        self.widen = nn.Linear(parts * self.dimension, 2 * self.dimension)
-        self.narrow = nn.Linear(2 * self.dimension, self.dimension)
+        if form.joined == "mlp":
+            parts = (form.projected + form.coded) * len(self.modalities)
+            self.widen = nn.Linear(parts * self.dimension, 2 * self.dimension)
+            self.narrow = nn.Linear(2 * self.dimension, self.dimension)
 
     @classmethod
-    def around(cls, state: Mapping[str, Tensor], modalities: Sequence[Modality]) -> Self:
+    def around(
+        cls,
+        state: Mapping[str, Tensor],
+        modalities: Sequence[Modality],
+        form: ItemForm = EQUATION_16,
+    ) -> Self:
         """The encoder of a saved state dict, whose tensors it uses as they lie and does not copy.
 
         The tables were checked when they were made, and are not read for it again.
@@ -69,6 +103,7 @@ class ItemEncoder(nn.Module):
             {modality: state[f"embeddings_{modality}"][:1] for modality in modalities},
             {modality: state[f"codes_{modality}"][:1] for modality in modalities},
             {modality: state[f"code_embeddings.{modality}"] for modality in modalities},
+            form,
         )
         for name, _ in list(encoder.named_buffers()):
             encoder.register_buffer(name, state[name])
@@ -93,9 +128,13 @@ class ItemEncoder(nn.Module):
         for modality, table in tables.items():
             norm = scale if modality == Modality.COLLABORATIVE else scale * content_scale
             _start_as_isometry(self.projection(modality), table, norm, generator)
-            quantized = self.sum_of_codes(modality, self.codes(modality)).detach()
-            gains += [1.0, norm / _rms_norm(quantized)]
-        self._start_as_sum(gains)
+            if self.form.projected:
+                gains.append(1.0)
+            if self.form.coded:
+                quantized = self.sum_of_codes(modality, self.codes(modality)).detach()
+                gains.append(norm / _rms_norm(quantized))
+        if self.form.joined == "mlp":
+            self._start_as_sum(gains)
         return self
 
     def forward(self, rows: Tensor) -> Tensor:
@@ -118,13 +157,17 @@ class ItemEncoder(nn.Module):
         for modality in self.modalities:
             if modality not in embeddings or modality not in codes:
                 raise InvalidInputError.of(f"embeddings.{modality}", "is missing, with its codes")
-            parts.append(self.project(modality, embeddings[modality]))
-            parts.append(self.sum_of_codes(modality, codes[modality]))
+            if self.form.projected:
+                parts.append(self.project(modality, embeddings[modality]))
+            if self.form.coded:
+                parts.append(self.sum_of_codes(modality, codes[modality]))
+        if self.form.joined == "sum":
+            return torch.stack(parts).sum(dim=0)
         return self.f_mlp(torch.cat(parts, dim=-1))
 
     def table(self) -> Tensor:
         """The input embeddings [I, D] of the whole catalogue, in chunks to bound the memory."""
-        rows = torch.arange(self.number_of_items, device=self.narrow.weight.device)
+        rows = torch.arange(self.number_of_items, device=self.embeddings(self.modalities[0]).device)
         return torch.cat([self(chunk) for chunk in torch.split(rows, ENCODING_CHUNK)])
 
     def projection(self, modality: Modality) -> nn.Linear:
@@ -133,7 +176,8 @@ class ItemEncoder(nn.Module):
 
     def project(self, modality: Modality, embeddings: Tensor) -> Tensor:
         """W_j s_j + b_j: [..., D_j] -> [..., D]."""
-        projected: Tensor = self.projection(modality)(embeddings.to(self.narrow.weight.dtype))
+        projection = self.projection(modality)
+        projected: Tensor = projection(embeddings.to(projection.weight.dtype))
         return projected
 
     def sum_of_codes(self, modality: Modality, codes: Tensor) -> Tensor:

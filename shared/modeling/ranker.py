@@ -36,7 +36,7 @@ from shared.modeling.base_model import (
     load_checkpoint,
 )
 from shared.modeling.fusion_head import FusionHead
-from shared.modeling.item_encoder import ItemEncoder
+from shared.modeling.item_encoder import ItemEncoder, ItemForm
 from shared.modeling.modality import Modality
 from shared.modeling.prompt import PromptTemplate
 from shared.modeling.serving_decoder import ServingDecoder
@@ -203,6 +203,8 @@ class Ranker(nn.Module):
             "lora": _lora_of(self.language_model),
             "prompt": self.prompt.as_dict(),
             "modalities": list(self.item_encoder.modalities),
+            "form": asdict(self.item_encoder.form),
+            "fused": list(self.fusion_head.modalities),
             "temperature": self.fusion_head.temperature,
         }
         (folder / "ranker.json").write_text(json.dumps(document, indent=2) + "\n")
@@ -263,10 +265,12 @@ def load_item_side(folder: Path) -> tuple[ItemEncoder, FusionHead]:
     encoder = ItemEncoder.around(
         _read_tensors(folder / "item_encoder.safetensors"),
         [Modality(name) for name in document["modalities"]],
+        _form(document),
     )
     head = FusionHead.around(
         _read_tensors(folder / "fusion_head.safetensors"),
-        encoder,
+        _fused(document),
+        encoder.dimension,
         temperature=document["temperature"],
     )
     return encoder.requires_grad_(False).eval(), head.requires_grad_(False).eval()
@@ -348,16 +352,26 @@ def _load_item_encoder(path: Path, document: dict[str, Any]) -> ItemEncoder:
         {modality: state[f"embeddings_{modality}"] for modality in modalities},
         {modality: state[f"codes_{modality}"] for modality in modalities},
         {modality: state[f"code_embeddings.{modality}"] for modality in modalities},
+        _form(document),
     )
     encoder.load_state_dict(state)
     return encoder
+
+
+def _form(document: dict[str, Any]) -> ItemForm:
+    """Rankers saved before forms were all of Eq. 16, and fused every modality."""
+    return ItemForm(**document.get("form", {}))
+
+
+def _fused(document: dict[str, Any]) -> tuple[Modality, ...]:
+    return tuple(Modality(name) for name in document.get("fused", document["modalities"]))
 
 
 def _load_fusion_head(path: Path, document: dict[str, Any], encoder: ItemEncoder) -> FusionHead:
     state = _read_tensors(path)
     head = FusionHead(
         state["frequency"],
-        encoder.modalities,
+        _fused(document),
         encoder.dimension,
         temperature=document["temperature"],
     )

@@ -21,9 +21,14 @@ from shared.errors import ConflictError, InvalidInputError
 from shared.modeling.base_model import BaseSource, load_base
 from shared.modeling.evaluation import evaluate
 from shared.modeling.fusion_head import FusionHead
-from shared.modeling.item_encoder import ItemEncoder
-from shared.modeling.losses import full_softmax_loss, sampled_bce_loss, sampled_softmax_loss
-from shared.modeling.modality import Modality
+from shared.modeling.item_encoder import EQUATION_16, ItemEncoder, ItemForm
+from shared.modeling.losses import (
+    full_softmax_loss,
+    info_nce,
+    sampled_bce_loss,
+    sampled_softmax_loss,
+)
+from shared.modeling.modality import CONTENT_MODALITIES, Modality
 from shared.modeling.progress import OnProgress, Progress, ignore_progress
 from shared.modeling.prompt import DEFAULT_MAX_HISTORY, PromptTemplate
 from shared.modeling.ranker import LoraSpec, Ranker
@@ -50,6 +55,8 @@ class RankerConfig:
     learning_rate_base: of the LLM's parameters; learning_rate_new: of the item encoder and head.
     batch_size: windows of at most `max_history` targets. negatives: items sampled for a batch.
     patience: epochs without a better validation nDCG@10 before training stops.
+    alignment: the weight of InfoNCE between projected E_c and projected text and images, of the
+    items of a batch (CTRL; 0 in MME-SID).
     checkpoint_every: steps between checkpoints, where a folder for them is given.
     """
 
@@ -70,6 +77,8 @@ class RankerConfig:
     lora: LoraSpec = field(default_factory=LoraSpec)
     temperature: float = 1.0
     content_scale: float = 0.5
+    alignment: float = 0.0
+    alignment_temperature: float = 0.1
     checkpoint_every: int = 500
     seed: int = 0
     device: str = "cpu"
@@ -103,11 +112,14 @@ def train_ranker(
     config: RankerConfig,
     on_progress: OnProgress = ignore_progress,
     *,
+    form: ItemForm = EQUATION_16,
+    fused: bool = True,
     checkpoint_folder: Path | None = None,
 ) -> Ranker:
     """Train on `split.train`; return the ranker of the best validation epoch, in eval mode.
 
     embeddings: E_j [I, D_j]. codes: [I, L]. code_embeddings: [L, S, D_LLM] (or random ones).
+    form, fused: as in `build_ranker`.
     checkpoint_folder: holds a checkpoint that a later call with the same inputs goes on from. On a
     CPU with the same number of threads it ends in the weights of an unbroken run, bit by bit.
 
@@ -116,7 +128,15 @@ def train_ranker(
     """
     _check_inputs(split, number_of_items, embeddings)
     ranker = build_ranker(
-        split, number_of_items, embeddings, codes, code_embeddings, source, config
+        split,
+        number_of_items,
+        embeddings,
+        codes,
+        code_embeddings,
+        source,
+        config,
+        form=form,
+        fused=fused,
     )
     run = _Run(ranker, split, config, on_progress, checkpoint_folder)
     run.resume()
@@ -134,13 +154,20 @@ def build_ranker(
     code_embeddings: Mapping[Modality, Tensor],
     source: BaseSource,
     config: RankerConfig,
+    *,
+    form: ItemForm = EQUATION_16,
+    fused: bool = True,
 ) -> Ranker:
-    """The ranker before its first step. Raises InvalidInputError as `train_ranker` does."""
+    """The ranker before its first step.
+
+    form: what of an item enters the LLM. fused: score with the modalities too (Eq. 18), not with
+    E_x alone. Raises InvalidInputError as `train_ranker` does.
+    """
     source = replace(source, tiny=replace(source.tiny, seed=config.seed))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         base = load_base(source)
-        encoder = ItemEncoder(embeddings, codes, code_embeddings)
+        encoder = ItemEncoder(embeddings, codes, code_embeddings, form)
         if encoder.dimension != base.model.config.hidden_size:
             raise InvalidInputError.of(
                 "code_embeddings",
@@ -150,7 +177,7 @@ def build_ranker(
         encoder.initialise(content_scale=config.content_scale, seed=config.seed)
         head = FusionHead(
             torch.from_numpy(item_frequency(split, number_of_items)),
-            encoder.modalities,
+            encoder.modalities if fused else (),
             encoder.dimension,
             temperature=config.temperature,
             seed=config.seed,
@@ -222,6 +249,10 @@ class _Run:
         with torch.random.fork_rng(devices=_cuda_devices(self.config.device)):
             torch.manual_seed((self.config.seed + 1) * 1_000_003 + self.steps_done)
             loss = batch_loss(self.ranker, batch, self.config)
+            if self.config.alignment:
+                loss = loss + self.config.alignment * alignment_loss(
+                    self.ranker.item_encoder, batch, self.config.alignment_temperature
+                )
             self.optimizer.zero_grad(set_to_none=True)
             loss.backward()  # type: ignore[no-untyped-call]
         nn.utils.clip_grad_norm_(
@@ -323,6 +354,27 @@ def batch_loss(ranker: Ranker, batch: WindowBatch, config: RankerConfig) -> Tens
     )
 
 
+def alignment_loss(encoder: ItemEncoder, batch: WindowBatch, temperature: float) -> Tensor:
+    """InfoNCE (Eq. 14, 15) of projected E_c with projected text and images, of a batch's items.
+
+    Raises InvalidInputError when there is no collaborative modality to align them with.
+    """
+    if Modality.COLLABORATIVE not in encoder.modalities:
+        raise InvalidInputError.of("ranker.alignment", "needs the collaborative modality")
+    rows = torch.unique(batch.context[batch.valid])
+    projected = {
+        j: encoder.project(j, encoder.embeddings(j)[rows.to(encoder.embeddings(j).device)])
+        for j in encoder.modalities
+    }
+    collaborative = projected[Modality.COLLABORATIVE]
+    losses = [
+        info_nce(collaborative, projected[j], temperature)
+        for j in CONTENT_MODALITIES
+        if j in projected
+    ]
+    return torch.stack(losses).sum() if losses else collaborative.new_zeros(())
+
+
 def _optimizer(ranker: Ranker, config: RankerConfig) -> torch.optim.AdamW:
     groups: list[dict[str, Any]] = []
     for parameters, rate in (
@@ -339,7 +391,8 @@ def _optimizer(ranker: Ranker, config: RankerConfig) -> torch.optim.AdamW:
 def _fingerprint(ranker: Ranker, split: Split, config: RankerConfig) -> str:
     """Changes with the settings (not the device), the base, the sequences and the embeddings."""
     settings = {**config.as_dict(), "device": None, "checkpoint_every": None}
-    digest = hashlib.sha256(json.dumps([settings, ranker.source.as_dict()]).encode())
+    design = [asdict(ranker.item_encoder.form), list(ranker.fusion_head.modalities)]
+    digest = hashlib.sha256(json.dumps([settings, ranker.source.as_dict(), design]).encode())
     for items in split.train:
         digest.update(np.append(items, NOT_EVALUATED).tobytes())
     digest.update(split.validation_target.tobytes())

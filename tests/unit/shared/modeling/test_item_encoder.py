@@ -2,7 +2,7 @@ import pytest
 import torch
 
 from shared.errors import InvalidInputError
-from shared.modeling.item_encoder import ItemEncoder, random_code_embeddings
+from shared.modeling.item_encoder import ItemEncoder, ItemForm, random_code_embeddings
 from shared.modeling.modality import Modality
 
 ITEMS, DIMENSION = 30, 8
@@ -112,3 +112,47 @@ def test_inputs_that_do_not_agree_are_named(spoil, field):
     spoil(*inputs)
     with pytest.raises(InvalidInputError, match=field):
         ItemEncoder(*inputs)
+
+
+def test_a_form_adds_up_the_projections_alone():
+    embeddings, codes, tables = _inputs()
+    encoder = ItemEncoder(embeddings, codes, tables, ItemForm(coded=False, joined="sum"))
+    expected = sum(encoder.project(m, embeddings[m][7]) for m in Modality)
+    torch.testing.assert_close(encoder(torch.tensor(7)), expected)
+
+
+def test_a_form_without_codes_takes_no_levels():
+    embeddings, _, _ = _inputs()
+    encoder = ItemEncoder(
+        embeddings,
+        {m: torch.empty(ITEMS, 0, dtype=torch.int64) for m in Modality},
+        {m: torch.empty(0, 1, DIMENSION) for m in Modality},
+        ItemForm(coded=False),
+    ).initialise()
+    torch.testing.assert_close(
+        encoder.table(),
+        sum(encoder.project(m, embeddings[m]) for m in Modality),
+        rtol=1e-4,
+        atol=1e-5,
+    )
+
+
+def test_one_level_with_a_code_an_item_is_an_embedding_table():
+    embeddings, _, _ = _inputs((Modality.COLLABORATIVE,))
+    rows = torch.randn(1, ITEMS, DIMENSION)
+    encoder = ItemEncoder(
+        embeddings,
+        {Modality.COLLABORATIVE: torch.arange(ITEMS).unsqueeze(1)},
+        {Modality.COLLABORATIVE: rows},
+        ItemForm(projected=False, joined="sum"),
+    )
+    torch.testing.assert_close(encoder.table(), rows[0])
+
+
+@pytest.mark.parametrize(
+    ("wrong", "field"),
+    [({"projected": False, "coded": False}, "form"), ({"joined": "product"}, "form.joined")],
+)
+def test_a_form_that_means_nothing_is_refused(wrong, field):
+    with pytest.raises(InvalidInputError, match=f"^{field}: "):
+        ItemForm(**wrong)

@@ -14,7 +14,7 @@ from shared.modeling.base_model import (
     write_tiny_llama,
 )
 from shared.modeling.fusion_head import FusionHead
-from shared.modeling.item_encoder import ItemEncoder
+from shared.modeling.item_encoder import EQUATION_16, ItemEncoder, ItemForm
 from shared.modeling.modality import Modality
 from shared.modeling.prompt import PromptTemplate
 from shared.modeling.ranker import LoraSpec, Ranker, load_for_serving
@@ -24,18 +24,20 @@ TINY = TinyLlama(hidden_size=DIMENSION, intermediate_size=24, layers=2, heads=2)
 HISTORIES = [np.array([3, 1, 4]), np.array([5]), np.array([9, 2, 6, 5, 3, 5, 8]), np.array([], int)]
 
 
-def _ranker(source, *, train_base, modalities=tuple(Modality)):
+def _ranker(source, *, train_base, modalities=tuple(Modality), form=EQUATION_16, fused=True):
     torch.manual_seed(0)
     encoder = ItemEncoder(
         {m: torch.randn(ITEMS, 5) for m in modalities},
         {m: torch.randint(3, (ITEMS, 2)) for m in modalities},
         {m: torch.randn(2, 3, DIMENSION) for m in modalities},
+        form,
     ).initialise()
     base = load_base(source)
     prompt = PromptTemplate.from_tokenizer(
         base.tokenizer, vocabulary_size=base.model.config.vocab_size, max_history=5
     )
-    head = FusionHead(torch.arange(ITEMS), encoder.modalities, DIMENSION, temperature=0.5)
+    modalities = encoder.modalities if fused else ()
+    head = FusionHead(torch.arange(ITEMS), modalities, DIMENSION, temperature=0.5)
     ranker = Ranker(
         base, encoder, head, prompt, source, lora=LoraSpec(), train_base=train_base
     ).eval()
@@ -108,6 +110,29 @@ def test_the_adapter_for_serving_is_merged_and_scores_the_same(ranker, tmp_path)
     torch.testing.assert_close(
         served.score(HISTORIES), ranker.score(HISTORIES), rtol=1e-4, atol=1e-4
     )
+
+
+@pytest.mark.parametrize("load", [Ranker.load, load_for_serving])
+@pytest.mark.parametrize(
+    "form", [ItemForm(coded=False), ItemForm(joined="sum"), ItemForm(projected=False)]
+)
+def test_a_ranker_of_another_form_and_without_fusion_scores_the_same_when_loaded(
+    load, form, tmp_path
+):
+    ranker = _ranker(BaseSource(tiny=TINY), train_base=True, form=form, fused=False)
+    ranker.save(tmp_path)
+    loaded = load(tmp_path)
+    assert loaded.fusion_head.part_names == ("target",)
+    torch.testing.assert_close(loaded.score(HISTORIES), ranker.score(HISTORIES))
+
+
+def test_a_ranker_saved_before_there_were_forms_is_of_equation_16(ranker, tmp_path):
+    ranker.save(tmp_path)
+    document = json.loads((tmp_path / "ranker.json").read_text())
+    del document["form"], document["fused"]
+    (tmp_path / "ranker.json").write_text(json.dumps(document))
+    loaded = Ranker.load(tmp_path)
+    torch.testing.assert_close(loaded.score(HISTORIES), ranker.score(HISTORIES))
 
 
 def test_a_merged_ranker_cannot_be_saved(ranker, tmp_path):

@@ -13,6 +13,7 @@ from shared.modeling.ranker import LoraSpec
 from shared.modeling.ranker_training import (
     RankerConfig,
     RankerLoss,
+    alignment_loss,
     batch_loss,
     build_ranker,
     train_ranker,
@@ -211,3 +212,35 @@ def test_sequences_that_cannot_be_learned_from_are_named(split, inputs):
 def test_a_setting_out_of_range_is_named(setting):
     with pytest.raises(InvalidInputError, match=next(iter(setting))):
         RankerConfig(**setting)
+
+
+def test_without_fusion_only_the_target_table_scores(split, inputs):
+    ranker = _train(split, inputs, replace(CONFIG, epochs=1), fused=False)
+    state = ranker.hidden_states([np.array([1, 2])])
+    torch.testing.assert_close(
+        ranker.score([np.array([1, 2])]), state @ ranker.fusion_head.target_table.T
+    )
+
+
+def test_alignment_draws_the_projections_of_an_item_together(split, inputs):
+    def loss_after(alignment):
+        config = replace(CONFIG, alignment=alignment, learning_rate_new=0.01)
+        ranker = _train(split, inputs, config)
+        generator = np.random.default_rng(0)
+        batch = batches_of([items for items in split.train if len(items) > 1], 60, generator)[0]
+        with torch.no_grad():
+            return float(alignment_loss(ranker.item_encoder, batch, 0.1))
+
+    assert loss_after(1.0) < 0.8 * loss_after(0.0)
+
+
+def test_alignment_needs_the_collaborative_modality(split, inputs):
+    text_alone = tuple({Modality.TEXT: tables[Modality.TEXT]} for tables in inputs)
+    with pytest.raises(InvalidInputError, match="alignment"):
+        _train(split, text_alone, replace(CONFIG, alignment=0.1))
+
+
+def test_a_checkpoint_of_another_form_is_refused(split, inputs, tmp_path):
+    _train(split, inputs, replace(CONFIG, epochs=1), checkpoint_folder=tmp_path)
+    with pytest.raises(ConflictError):
+        _train(split, inputs, replace(CONFIG, epochs=1), fused=False, checkpoint_folder=tmp_path)
