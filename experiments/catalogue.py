@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from experiments.published_split import read_published_split
 from experiments.settings import DataSettings, EncoderSettings
 from shared.data.dataset import Dataset
 from shared.data.filters import k_core, with_rating_of_at_least
@@ -43,6 +44,8 @@ def read_catalogue(path: Path, settings: DataSettings, say: Say) -> Catalogue:
     """
     dataset = open_dataset(path)
     items, bad_items = _read_items(dataset)
+    if settings.sequences is not None:
+        return _published(path, dataset.name, items, settings, say)
     known = {item.item_id for item in items}
     interactions = [row for row in dataset.interactions() if isinstance(row, InteractionRecord)]
     usable = [row for row in interactions if row.item_id in known]
@@ -77,6 +80,27 @@ def encode_content(catalogue: Catalogue, settings: EncoderSettings, say: Say) ->
     for modality, mask in missing.items():
         say(f"{modality.value}: {tables[modality].shape[1]}-d, {mask.sum()} items without")
     return impute_content(ItemTables(tables, missing))
+
+
+def _published(
+    path: Path, name: str, items: Sequence[ItemRecord], settings: DataSettings, say: Say
+) -> Catalogue:
+    """The items that a published split names, in the order of the data set, and its sequences."""
+    assert settings.sequences is not None
+    item_map = None if settings.item_map is None else path / settings.item_map
+    users = read_published_split(path / settings.sequences, item_map)
+    named = {item_id for ids in users for item_id in ids}
+    kept = [item for item in items if item.item_id in named]
+    row_of = {item.item_id: row for row, item in enumerate(kept)}
+    unknown = sorted(named - set(row_of))
+    if unknown or not users:
+        raise InvalidInputError.of(
+            "data.sequences", f"{settings.sequences} names no item, or unknown ones: {unknown[:5]}"
+        )
+    sequences = [np.array([row_of[item_id] for item_id in ids], dtype=np.int64) for ids in users]
+    interactions = sum(map(len, users))
+    say(f"{name}: {len(users)} users, {len(kept)} items, {interactions} interactions")
+    return Catalogue(name, kept, sequences)
 
 
 def _read_items(dataset: Dataset) -> tuple[list[ItemRecord], int]:

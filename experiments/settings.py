@@ -22,6 +22,11 @@ SECTIONS = (
 
 @dataclass(frozen=True)
 class DataSettings:
+    """sequences, item_map: files of a published split in the data's folder, in place of its own
+    interactions (`experiments.published_split`); the other two settings do not touch them."""
+
+    sequences: str | None = None
+    item_map: str | None = None
     minimum_rating: float | None = None
     core: int = 1
 
