@@ -1,56 +1,91 @@
-"""python -m experiments.run SETTINGS.yaml --data FOLDER [--seeds 3] [--output results.json]"""
+"""python -m experiments.run TABLE --data FOLDER [--methods SASRec,MME-SID] [--seeds 3]"""
 
 import json
+import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from experiments.catalogue import encode_content, read_catalogue
-from experiments.pipeline import SeedResult, run_seed
+from experiments.catalogue import read_catalogue
+from experiments.cell import Cell, compute_cell
+from experiments.ingredients import Ingredients
+from experiments.method import Method, table_methods
 from experiments.settings import read_settings
-from experiments.table import markdown_table
+from experiments.table import report
 from shared.errors import MmesidError
-from shared.modeling.sequences import leave_one_out
+from shared.modeling.progress import Progress
+
+SMALL = Path(__file__).parent / "small.yaml"
 
 
 def run(
-    settings_file: Annotated[Path, typer.Argument(help="A YAML file such as small.yaml.")],
+    table: Annotated[str, typer.Argument(help="table3 or ablations: a folder of rows.")],
     data: Annotated[Path, typer.Option(help="A folder of data, or `synthetic`.")],
+    methods: Annotated[str | None, typer.Option(help="Rows, by comma; all of the table.")] = None,
     seeds: Annotated[int, typer.Option(min=1, help="How many seeds, from 0 on.")] = 3,
-    output: Annotated[Path | None, typer.Option(help="Where all figures go as JSON.")] = None,
+    settings: Annotated[Path, typer.Option(help="A YAML file such as small.yaml.")] = SMALL,
+    work: Annotated[
+        Path, typer.Option(help="Keeps what is finished: an interrupted table goes on from it.")
+    ] = Path("experiment-runs"),
 ) -> None:
-    """Train and evaluate popularity, SASRec and mmesid on a data set; print the table."""
+    """Train and evaluate the rows of a table on a data set; print and keep the table."""
     try:
-        results = _run(settings_file, data, seeds, output)
+        _run(table, data, None if methods is None else methods.split(","), seeds, settings, work)
     except MmesidError as error:
         typer.echo(f"error: {error.detail}", err=True)
         raise typer.Exit(1) from error
-    typer.echo(markdown_table(results))
 
 
-def _run(settings_file: Path, data: Path, seeds: int, output: Path | None) -> list[SeedResult]:
+def _run(
+    table: str,
+    data: Path,
+    names: Sequence[str] | None,
+    seeds: int,
+    settings_file: Path,
+    work: Path,
+) -> None:
+    rows = table_methods(table, names)
     settings = read_settings(settings_file)
     catalogue = read_catalogue(data, settings.data, _say)
-    content = encode_content(catalogue, settings.encoders, _say)
-    split = leave_one_out(catalogue.sequences)
-    results: list[SeedResult] = []
+    ingredients = Ingredients(catalogue, settings, work, _say)
+    done: dict[str, list[Cell]] = {}
+    # Seed by seed: a table that is interrupted has all of its rows first.
     for seed in range(seeds):
-        result = run_seed(split, len(catalogue.items), content, settings.with_seed(seed))
-        results.append(result)
-        spent = ", ".join(f"{stage} {s:.0f} s" for stage, s in result.seconds.items())
-        _say(f"seed {seed}: {spent}")
-        if output is not None:
-            document = {
-                "data": catalogue.name,
-                "settings": settings.as_dict(),
-                "seeds": {str(number): done.as_dict() for number, done in enumerate(results)},
-            }
-            output.write_text(json.dumps(document, indent=2) + "\n")
-    return results
+        for place, method in enumerate(rows, start=1):
+            cell = compute_cell(
+                method, seed, ingredients, work, _Bar(method, seed, place, len(rows))
+            )
+            done.setdefault(method.name, []).append(cell)
+            ndcg = cell.result["validation"]["masked"]["ndcg@10"]
+            _say(f"seed {seed}, {method.name}: validation nDCG@10 {ndcg:.4f}")
+    text = report(done)
+    name = f"{table}-{catalogue.name}"
+    (work / f"{name}.md").write_text(f"# {table}, {catalogue.name}, {seeds} seeds\n\n{text}")
+    cells = [cell.result for row in done.values() for cell in row]
+    document = {"settings": settings.as_dict(), "cells": cells}
+    (work / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
+    typer.echo(text)
+
+
+class _Bar:
+    """Where a cell's training is, on one line of a terminal; silent elsewhere."""
+
+    def __init__(self, method: Method, seed: int, place: int, rows: int) -> None:
+        self._title = f"seed {seed}, row {place} of {rows}: {method.name}"
+
+    def __call__(self, progress: Progress) -> None:
+        if sys.stderr.isatty():
+            share = progress.done / max(1, progress.total)
+            line = f"{self._title}: {progress.stage} {share:.0%}"
+            sys.stderr.write(f"\r\x1b[K{line}")
+            sys.stderr.flush()
 
 
 def _say(line: str) -> None:
+    if sys.stderr.isatty():
+        sys.stderr.write("\r\x1b[K")
     typer.echo(line, err=True)
 
 

@@ -1,7 +1,7 @@
 """The settings of an experiment: a YAML file whose sections are the configs of the stages."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,6 @@ from shared.modeling.sasrec import SASRecConfig
 
 SECTIONS = (
     "data", "encoders", "collaborative", "quantizer", "base_model", "tiny", "ranker",
-    "code_embeddings",
 )  # fmt: skip
 
 
@@ -39,7 +38,7 @@ class EncoderSettings:
 
 @dataclass(frozen=True)
 class Settings:
-    """The configs of all stages, for one seed."""
+    """The configs of all stages; the seed of each cell replaces theirs."""
 
     data: DataSettings
     encoders: EncoderSettings
@@ -47,15 +46,6 @@ class Settings:
     quantizer: MMRQVAEConfig
     base: BaseSource
     ranker: RankerConfig
-    random_codes: bool = False
-
-    def with_seed(self, seed: int) -> "Settings":
-        return replace(
-            self,
-            collaborative=replace(self.collaborative, seed=seed),
-            quantizer=replace(self.quantizer, seed=seed),
-            ranker=replace(self.ranker, seed=seed),
-        )
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -73,9 +63,6 @@ def read_settings(path: Path) -> Settings:
     if unknown:
         raise InvalidInputError.of(unknown[0], f"no section has this name; {', '.join(SECTIONS)}")
     base = _base(str(document.get("base_model", "tiny")), document.get("tiny") or {})
-    codes = document.get("code_embeddings", "trained")
-    if codes not in ("trained", "random"):
-        raise InvalidInputError.of("code_embeddings", f"{codes!r} is none of trained, random")
 
     def section(name: str, defaults: Any) -> Any:
         return overridden(defaults, document.get(name) or {}, name)
@@ -87,7 +74,6 @@ def read_settings(path: Path) -> Settings:
         quantizer=section("quantizer", MMRQVAEConfig(dimension=hidden_size(base))),
         base=base,
         ranker=section("ranker", RankerConfig(train_base=base.kind == BaseKind.TINY)),
-        random_codes=codes == "random",
     )
 
 

@@ -1,42 +1,98 @@
-"""The results of several seeds as a Markdown table: mean ± standard deviation."""
+"""The finished cells as tables: mean ± standard deviation over the seeds."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from statistics import mean, stdev
+from typing import Any
 
-from experiments.pipeline import MODELS, SeedResult
-from shared.modeling.evaluation import Evaluation
+from experiments.cell import Cell
 
-COLUMNS = ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20")
+METRICS = ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20")
+GROUPS = ("head", "tail", "cold")
 VIEWS = ("masked", "unmasked")
 
-
-def markdown_table(results: Sequence[SeedResult]) -> str:
-    """The test metrics of each model with its history masked and not, and validation nDCG@10."""
-    heads = ["model", "history", *COLUMNS, "validation ndcg@10"]
-    lines = [_row(heads), _row(["---"] * len(heads))]
-    for model in MODELS:
-        for view in VIEWS:
-            cells = [
-                _cell([_value(result.test[model], view, name) for result in results])
-                for name in COLUMNS
-            ]
-            validation = _cell(
-                [_value(result.validation[model], view, "ndcg@10") for result in results]
-            )
-            lines.append(_row([model, view, *cells, validation]))
-    return "\n".join(lines)
+# A row's cells, one a seed.
+Row = Sequence[Cell]
 
 
-def _value(evaluation: Evaluation, view: str, name: str) -> float:
-    metrics = evaluation.masked if view == "masked" else evaluation.unmasked
-    return metrics[name]
+def report(rows: Mapping[str, Row]) -> str:
+    """Test metrics with the history masked, then unmasked; groups of targets; what it cost."""
+    sections = [f"### Test, history {view}\n\n{_metrics(rows, view)}" for view in VIEWS]
+    sections.append(f"### nDCG@10 by the target's group, history masked\n\n{_groups(rows)}")
+    sections.append(f"### Validation and cost\n\n{_cost(rows)}")
+    if any(cell.result["tau"] for row in rows.values() for cell in row):
+        sections.append(f"### Kendall's tau of code embeddings against E_j\n\n{_tau(rows)}")
+    missing = [
+        f"{name} runs without {', '.join(row[0].result['missing'])}: the data has none."
+        for name, row in rows.items()
+        if row[0].result["missing"]
+    ]
+    return "\n\n".join([*sections, *missing]) + "\n"
 
 
-def _cell(values: Sequence[float]) -> str:
+def _metrics(rows: Mapping[str, Row], view: str) -> str:
+    lines = [
+        [name, *(_figure([cell.result["test"][view][m] for cell in row]) for m in METRICS)]
+        for name, row in rows.items()
+    ]
+    return _markdown(["method", *METRICS], lines)
+
+
+def _groups(rows: Mapping[str, Row]) -> str:
+    first = next(iter(rows.values()))[0].result["test"]["groups"]
+    heads = [f"{name} ({first[name]['users']} users)" for name in GROUPS]
+
+    def figure(row: Row, group: str) -> str:
+        results = [cell.result["test"]["groups"][group] for cell in row]
+        return _figure([result["masked"]["ndcg@10"] for result in results if result["users"]])
+
+    return _markdown(
+        ["method", *heads],
+        [[name, *(figure(row, group) for group in GROUPS)] for name, row in rows.items()],
+    )
+
+
+def _cost(rows: Mapping[str, Row]) -> str:
+    def line(name: str, row: Row) -> list[str]:
+        results: list[Mapping[str, Any]] = [cell.result for cell in row]
+        share = results[0]["trained_share"]
+        return [
+            name,
+            _figure([result["validation"]["masked"]["ndcg@10"] for result in results]),
+            f"{mean(result['seconds'].get('train', 0.0) for result in results):.0f}",
+            f"{mean(result['seconds'].get('quantize', 0.0) for result in results):.0f}",
+            "-" if share is None else f"{share:.2%}",
+        ]
+
+    return _markdown(
+        [
+            "method",
+            "validation ndcg@10",
+            "training, s",
+            "quantizer, s",
+            "trained share of the model",
+        ],
+        [line(name, row) for name, row in rows.items()],
+    )
+
+
+def _tau(rows: Mapping[str, Row]) -> str:
+    lines = []
+    for name, row in rows.items():
+        for modality in row[0].result["tau"] or {}:
+            taus = [cell.result["tau"][modality] for cell in row]
+            figures = [_figure([tau[when] for tau in taus]) for when in ("quantized", "fine-tuned")]
+            lines.append([name, modality, *figures])
+    return _markdown(["method", "modality", "before fine-tuning", "after"], lines)
+
+
+def _figure(values: Sequence[float]) -> str:
+    if not values:
+        return "-"
     if len(values) == 1:
         return f"{values[0]:.4f}"
     return f"{mean(values):.4f} ± {stdev(values):.4f}"
 
 
-def _row(cells: Sequence[str]) -> str:
-    return f"| {' | '.join(cells)} |"
+def _markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
+    rows = [heads, ["---"] * len(heads), *lines]
+    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

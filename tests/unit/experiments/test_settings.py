@@ -38,19 +38,12 @@ def test_a_section_changes_what_it_names(tmp_path):
     assert settings.data.core == 5
 
 
-def test_the_seed_reaches_every_stage():
-    settings = read_settings(SMALL).with_seed(7)
-    seeds = {settings.collaborative.seed, settings.quantizer.seed, settings.ranker.seed}
-    assert seeds == {7}
-
-
 @pytest.mark.parametrize(
     ("text", "field"),
     [
         ("rankers: {}", "rankers"),
         ("ranker: {epoch: 3}", r"ranker\.epoch"),
         ("ranker: {epochs: many}", r"ranker\.epochs"),
-        ("code_embeddings: none", "code_embeddings"),
         ("- a list", "settings"),
         ("a: [", "settings"),
     ],

@@ -1,0 +1,214 @@
+"""One cell of a table, a method with a seed: train it, evaluate it, keep what came out."""
+
+import hashlib
+import json
+import time
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from experiments.ingredients import Ingredients
+from experiments.method import Method
+from services.training.configs import overridden
+from shared.errors import InvalidInputError
+from shared.modeling.evaluation import Scorer, evaluate, popularity_scorer
+from shared.modeling.item_encoder import random_code_embeddings
+from shared.modeling.kendall import behavioural_target_distances, kendall_tau
+from shared.modeling.modality import Modality
+from shared.modeling.progress import OnProgress
+from shared.modeling.ranker import Ranker
+from shared.modeling.ranker_training import RankerConfig, train_ranker
+
+RESULT_FILE = "result.json"
+RANKS_FILE = "ranks.npz"
+TABLE_STD = 0.02
+
+
+@dataclass(frozen=True)
+class Cell:
+    """result: the figures as JSON has them. ranks: [U] ranks of the users' test targets, with the
+    history masked, the users in the same order for every method."""
+
+    method: Method
+    seed: int
+    result: Mapping[str, Any]
+    ranks: NDArray[np.float64]
+
+
+@dataclass(frozen=True)
+class _Trained:
+    """tau: of a modality's distances, what survives quantization and fine-tuning (Eq. 9)."""
+
+    score: Scorer
+    seconds: Mapping[str, float]
+    trained_share: float | None = None
+    tau: Mapping[str, Mapping[str, float]] | None = None
+
+
+def compute_cell(
+    method: Method, seed: int, ingredients: Ingredients, work: Path, on_progress: OnProgress
+) -> Cell:
+    """A cell that was finished before, with the same settings and data, is read and not computed.
+
+    Raises InvalidInputError when the data has none of the method's modalities.
+    """
+    fingerprint = _fingerprint(method, seed, ingredients)
+    folder = work / "cells" / f"{_slug(method.name)}-{seed}-{fingerprint}"
+    if not (folder / RESULT_FILE).is_file():
+        trained = _train(method, seed, ingredients, on_progress)
+        _write(folder, method, seed, trained, ingredients)
+    with np.load(folder / RANKS_FILE) as arrays:
+        ranks = arrays["masked"]
+    return Cell(method, seed, json.loads((folder / RESULT_FILE).read_text()), ranks)
+
+
+def present(method: Method, ingredients: Ingredients) -> tuple[Modality, ...]:
+    """Those of the method's modalities that the data has; E_c it always has."""
+    available = {Modality.COLLABORATIVE, *ingredients.content.embeddings}
+    return tuple(modality for modality in method.modalities if modality in available)
+
+
+def _train(
+    method: Method, seed: int, ingredients: Ingredients, on_progress: OnProgress
+) -> _Trained:
+    if method.model == "popularity":
+        return _Trained(popularity_scorer(ingredients.frequency), {})
+    if method.model == "sasrec":
+        model = ingredients.sasrec(seed, on_progress)
+        return _Trained(model.thing.score, {"train": model.seconds}, 1.0)
+    return _ranker(method, seed, ingredients, on_progress)
+
+
+def _ranker(
+    method: Method, seed: int, ingredients: Ingredients, on_progress: OnProgress
+) -> _Trained:
+    embeddings = ingredients.embeddings(present(method, ingredients), seed, on_progress)
+    if not embeddings:
+        raise InvalidInputError.of("data", f"has none of the modalities of {method.name}")
+    seconds: dict[str, float] = {}
+    settings = ingredients.settings
+    items = ingredients.number_of_items
+    if method.codes in ("quantized", "random"):
+        kept = ingredients.quantizer(embeddings, method.quantizer, seed, on_progress)
+        seconds["quantize"] = kept.seconds
+        codes = kept.thing.codes(embeddings)
+        tables = {j: kept.thing.code_embeddings(j) for j in embeddings}
+        if method.codes == "random":
+            tables = random_code_embeddings(tables, seed=seed)
+    else:
+        codes, tables = _without_codes(
+            embeddings, items, settings.quantizer.dimension, method.codes == "table", seed
+        )
+    config: RankerConfig = overridden(settings.ranker, method.ranker, "ranker")
+    started = time.monotonic()
+    ranker = train_ranker(
+        ingredients.split,
+        items,
+        embeddings,
+        codes,
+        tables,
+        settings.base,
+        replace(config, seed=seed),
+        on_progress,
+        form=method.input,
+        fused=method.fused,
+    )
+    seconds["train"] = time.monotonic() - started
+    tau = _tau(ranker, embeddings, codes, tables, ingredients) if method.input.coded else None
+    return _Trained(ranker.scorer(), seconds, ranker.trainable_share(), tau)
+
+
+def _without_codes(
+    embeddings: Mapping[Modality, Tensor], items: int, dimension: int, table: bool, seed: int
+) -> tuple[dict[Modality, Tensor], dict[Modality, Tensor]]:
+    """No levels; or, for a table, one level with a random code embedding an item."""
+    levels, size = (1, items) if table else (0, 1)
+    generator = torch.Generator().manual_seed(seed)
+    codes = torch.arange(items).unsqueeze(1)[:, :levels]
+    return (
+        dict.fromkeys(embeddings, codes),
+        {
+            j: torch.randn(levels, size, dimension, generator=generator) * TABLE_STD
+            for j in embeddings
+        },
+    )
+
+
+def _tau(
+    ranker: Ranker,
+    embeddings: Mapping[Modality, Tensor],
+    codes: Mapping[Modality, Tensor],
+    tables: Mapping[Modality, Tensor],
+    ingredients: Ingredients,
+) -> dict[str, dict[str, float]]:
+    """Kendall's tau against E_j of the sums of code embeddings before and after fine-tuning."""
+    split = ingredients.split
+    histories, targets = split.validation_histories(), split.validation_target
+    result: dict[str, dict[str, float]] = {}
+    for j, table in embeddings.items():
+        original = behavioural_target_distances(table, histories, targets)
+        levels = torch.arange(tables[j].shape[0])
+        before = tables[j][levels, codes[j]].sum(dim=1)
+        after = ranker.item_encoder.sum_of_codes(j, codes[j]).detach()
+        result[j.value] = {
+            "quantized": kendall_tau(
+                original, behavioural_target_distances(before, histories, targets)
+            ),
+            "fine-tuned": kendall_tau(
+                original, behavioural_target_distances(after, histories, targets)
+            ),
+        }
+    return result
+
+
+def _write(
+    folder: Path, method: Method, seed: int, trained: _Trained, ingredients: Ingredients
+) -> None:
+    split = ingredients.split
+    started = time.monotonic()
+    validation = evaluate(trained.score, split.validation_histories(), split.validation_target)
+    test = evaluate(
+        trained.score,
+        split.test_histories(),
+        split.test_target,
+        frequency=ingredients.frequency,
+    )
+    used = present(method, ingredients)
+    result = {
+        "method": method.name,
+        "seed": seed,
+        "data": ingredients.catalogue.name,
+        "modalities": [modality.value for modality in used],
+        "missing": [j.value for j in method.modalities if j not in used],
+        "validation": validation.as_dict(),
+        "test": test.as_dict(),
+        "seconds": {**trained.seconds, "evaluate": time.monotonic() - started},
+        "trained_share": trained.trained_share,
+        "tau": trained.tau,
+    }
+    folder.mkdir(parents=True, exist_ok=True)
+    np.savez(
+        folder / RANKS_FILE,
+        users=test.users,
+        masked=test.masked_ranks.numpy(),
+        unmasked=test.unmasked_ranks.numpy(),
+    )
+    # Last, and in one step: its presence means that the cell is finished.
+    unfinished = folder / f"{RESULT_FILE}.unfinished"
+    unfinished.write_text(json.dumps(result, indent=2) + "\n")
+    unfinished.replace(folder / RESULT_FILE)
+
+
+def _fingerprint(method: Method, seed: int, ingredients: Ingredients) -> str:
+    document = [asdict(method), seed, ingredients.settings.as_dict(), ingredients.data_fingerprint]
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _slug(name: str) -> str:
+    return "".join(letter if letter.isalnum() else "-" for letter in name).lower()

@@ -1,0 +1,150 @@
+"""What several rows are made of, computed once for a data set and a seed and kept on disk.
+
+    work/ingredients/<what>-<fingerprint>/     E_t and E_v; SASRec with E_c; semantic IDs
+
+The fingerprint is that of everything the ingredient depends on.
+"""
+
+import hashlib
+import json
+import shutil
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from experiments.catalogue import Catalogue, Say, encode_content
+from experiments.settings import Settings
+from services.training.configs import overridden
+from shared.modeling.item_tables import (
+    ItemTables,
+    impute_collaborative,
+    load_item_tables,
+    save_item_tables,
+)
+from shared.modeling.mm_rq_vae import MMRQVAE, MMRQVAEConfig, train_mm_rq_vae
+from shared.modeling.modality import Modality
+from shared.modeling.progress import OnProgress
+from shared.modeling.sasrec import SASRec, train_sasrec
+from shared.modeling.sequences import Split, item_frequency, leave_one_out
+
+SECONDS_FILE = "seconds.json"
+
+Thing = TypeVar("Thing")
+
+
+@dataclass(frozen=True)
+class Timed(Generic[Thing]):
+    """seconds: what computing it took, whenever that was."""
+
+    thing: Thing
+    seconds: float
+
+
+class Ingredients:
+    """Of one data set; `work` keeps them between calls."""
+
+    def __init__(self, catalogue: Catalogue, settings: Settings, work: Path, say: Say) -> None:
+        self.catalogue = catalogue
+        self.settings = settings
+        self.split: Split = leave_one_out(catalogue.sequences)
+        self.number_of_items = len(catalogue.items)
+        self.frequency = item_frequency(self.split, self.number_of_items)
+        self._folder = work / "ingredients"
+        self._say = say
+        self.data_fingerprint = _fingerprint(
+            [[item.item_id for item in catalogue.items], *map(np.ndarray.tolist, self.split.train)]
+        )
+        self.content = self._content()
+
+    def sasrec(self, seed: int, on_progress: OnProgress) -> Timed[SASRec]:
+        """The collaborative model, trained on item ids alone."""
+        config = replace(self.settings.collaborative, seed=seed)
+        return self._kept(
+            "sasrec",
+            asdict(config),
+            lambda folder: train_sasrec(self.split, self.number_of_items, config, on_progress).save(
+                folder
+            ),
+            SASRec.load,
+        )
+
+    def embeddings(
+        self, modalities: tuple[Modality, ...], seed: int, on_progress: OnProgress
+    ) -> dict[Modality, Tensor]:
+        """E_j [I, D_j] of those of the modalities that the data has.
+
+        The rows of E_c of items that nobody met are estimated from their content.
+        """
+        tables: dict[Modality, Tensor] = {}
+        if Modality.COLLABORATIVE in modalities:
+            collaborative = self.sasrec(seed, on_progress).thing.collaborative_embeddings().numpy()
+            if self.content.embeddings:
+                collaborative = impute_collaborative(
+                    collaborative, self.frequency == 0, self.content
+                )
+            tables[Modality.COLLABORATIVE] = torch.from_numpy(collaborative)
+        for modality, table in self.content.embeddings.items():
+            if modality in modalities:
+                tables[modality] = torch.from_numpy(table)
+        return tables
+
+    def quantizer(
+        self,
+        embeddings: Mapping[Modality, Tensor],
+        changes: Mapping[str, Any],
+        seed: int,
+        on_progress: OnProgress,
+    ) -> Timed[MMRQVAE]:
+        """The trained MM-RQ-VAE of these embeddings; `changes` to the settings' quantizer."""
+        config: MMRQVAEConfig = overridden(self.settings.quantizer, changes, "quantizer")
+        config = replace(config, seed=seed)
+        sums = {modality: _digest_of(table) for modality, table in embeddings.items()}
+        return self._kept(
+            "quantizer",
+            [asdict(config), sums],
+            lambda folder: train_mm_rq_vae(embeddings, config, on_progress).save(folder),
+            MMRQVAE.load,
+        )
+
+    def _content(self) -> ItemTables:
+        def compute(folder: Path) -> None:
+            save_item_tables(
+                encode_content(self.catalogue, self.settings.encoders, self._say), folder
+            )
+
+        return self._kept(
+            "content", asdict(self.settings.encoders), compute, load_item_tables
+        ).thing
+
+    def _kept(
+        self,
+        what: str,
+        depends_on: Any,
+        compute: Callable[[Path], object],
+        load: Callable[[Path], Thing],
+    ) -> Timed[Thing]:
+        folder = self._folder / f"{what}-{_fingerprint([self.data_fingerprint, depends_on])}"
+        if not folder.is_dir():
+            unfinished = folder.with_suffix(".unfinished")
+            shutil.rmtree(unfinished, ignore_errors=True)
+            unfinished.mkdir(parents=True)
+            started = time.monotonic()
+            compute(unfinished)
+            seconds = time.monotonic() - started
+            (unfinished / SECONDS_FILE).write_text(json.dumps(seconds))
+            unfinished.rename(folder)
+        return Timed(load(folder), json.loads((folder / SECONDS_FILE).read_text()))
+
+
+def _fingerprint(document: Any) -> str:
+    return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
+
+
+def _digest_of(table: Tensor) -> str:
+    return hashlib.sha256(table.contiguous().numpy().tobytes()).hexdigest()

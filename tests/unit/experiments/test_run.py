@@ -1,0 +1,98 @@
+"""A whole table on a made-up catalogue of some items: every row, twice."""
+
+import json
+
+import numpy as np
+import pytest
+import typer
+from typer.testing import CliRunner
+
+from experiments import cell as cells
+from experiments.method import table_methods
+from experiments.run import run
+from shared.errors import MmesidError
+
+SETTINGS = """
+encoders: {text: minilm, image: null}
+collaborative: {epochs: 2, dimension: 8}
+quantizer: {epochs: 2, hidden: 16, codebook_size: 4, levels: 2}
+tiny: {hidden_size: 16, intermediate_size: 16, heads: 2, layers: 1}
+ranker: {epochs: 1, max_history: 5}
+"""
+ITEMS, USERS = 15, 20
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("data") / "shop"
+    folder.mkdir()
+    rng = np.random.default_rng(0)
+    (folder / "items.jsonl").write_text(
+        "".join(f'{{"item_id": "{i}", "title": "Thing number {i}"}}\n' for i in range(ITEMS))
+    )
+    lines = [
+        f"{user},{item},{place}\n"
+        for user in range(USERS)
+        for place, item in enumerate(rng.permutation(ITEMS)[:6])
+    ]
+    (folder / "interactions.csv").write_text("user_id,item_id,position\n" + "".join(lines))
+    (folder / "settings.yaml").write_text(SETTINGS)
+    return folder
+
+
+def _invoke(folder, *options):
+    app = typer.Typer()
+    app.command()(run)
+    base = ["--data", str(folder), "--settings", str(folder / "settings.yaml")]
+    return CliRunner().invoke(app, [*options, *base, "--work", str(folder / "work")])
+
+
+@pytest.mark.parametrize("table", ["table3", "ablations"])
+def test_every_row_of_a_table_is_trained_evaluated_and_reported(folder, table):
+    result = _invoke(folder, table, "--seeds", "2")
+    assert result.exit_code == 0, result.output
+    document = json.loads((folder / "work" / f"{table}-shop.json").read_text())
+    names = [method.name for method in table_methods(table)]
+    assert [c["method"] for c in document["cells"]] == [name for name in names for _ in (0, 1)]
+    for one in document["cells"]:
+        assert one["test"]["users"] == USERS
+        assert set(one["test"]["groups"]) == {"head", "tail", "cold"}
+        assert one["test"]["masked"] != one["test"]["unmasked"]
+    markdown = (folder / "work" / f"{table}-shop.md").read_text()
+    for name in names:
+        assert f"| {name} | 0." in markdown
+    assert "MME-SID runs without visual: the data has none." in markdown
+
+
+def test_a_finished_cell_is_not_computed_again(folder, monkeypatch):
+    options = ("table3", "--methods", "E4SRec", "--seeds", "1")
+    first = _invoke(folder, *options)
+
+    def refuse(*_args, **_options):
+        raise AssertionError("it was trained again")
+
+    monkeypatch.setattr(cells, "train_ranker", refuse)
+    second = _invoke(folder, *options)
+    assert second.exit_code == 0, second.output
+    assert first.stdout == second.stdout
+
+
+def test_other_settings_make_another_cell(folder, monkeypatch):
+    trained = []
+
+    def record(*_args, **_options):
+        trained.append(True)
+        raise MmesidError("stopped")
+
+    monkeypatch.setattr(cells, "train_ranker", record)
+    (folder / "settings.yaml").write_text(SETTINGS.replace("max_history: 5", "max_history: 4"))
+    result = _invoke(folder, "table3", "--methods", "E4SRec", "--seeds", "1")
+    (folder / "settings.yaml").write_text(SETTINGS)
+    assert trained == [True]
+    assert result.exit_code == 1
+
+
+def test_bad_input_ends_with_its_field_and_cause(folder):
+    result = _invoke(folder, "table3", "--methods", "Oracle")
+    assert result.exit_code == 1
+    assert "methods: table3 has no row 'oracle'" in result.stderr
