@@ -15,7 +15,6 @@ from torch import Tensor
 
 from experiments.ingredients import Ingredients
 from experiments.method import Method
-from services.training.configs import overridden
 from shared.errors import InvalidInputError
 from shared.modeling.evaluation import Scorer, evaluate, popularity_scorer
 from shared.modeling.item_encoder import random_code_embeddings
@@ -24,6 +23,7 @@ from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress
 from shared.modeling.ranker import Ranker
 from shared.modeling.ranker_training import RankerConfig, train_ranker
+from shared.overriding import overridden
 
 RESULT_FILE = "result.json"
 RANKS_FILE = "ranks.npz"

@@ -20,7 +20,6 @@ from torch import Tensor
 
 from experiments.catalogue import Catalogue, Say, encode_content
 from experiments.settings import Settings
-from services.training.configs import overridden
 from shared.modeling.item_tables import (
     ItemTables,
     impute_collaborative,
@@ -32,6 +31,7 @@ from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress
 from shared.modeling.sasrec import SASRec, train_sasrec
 from shared.modeling.sequences import Split, item_frequency, leave_one_out
+from shared.overriding import overridden
 
 SECONDS_FILE = "seconds.json"
 

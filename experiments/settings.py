@@ -7,12 +7,12 @@ from typing import Any
 
 import yaml
 
-from services.training.configs import hidden_size, overridden
 from shared.errors import InvalidInputError
-from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama
+from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama, hidden_size
 from shared.modeling.mm_rq_vae import MMRQVAEConfig
 from shared.modeling.ranker_training import RankerConfig
 from shared.modeling.sasrec import SASRecConfig
+from shared.overriding import overridden
 
 SECTIONS = (
     "data", "encoders", "collaborative", "quantizer", "base_model", "tiny", "ranker",

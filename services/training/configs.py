@@ -1,25 +1,22 @@
 """What a run trains with: the settings, and what its request says instead."""
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, fields, is_dataclass, replace
-from typing import Any, TypeVar
+from dataclasses import asdict, dataclass, replace
+from typing import Any
 
 import torch
-from pydantic import TypeAdapter, ValidationError
-from transformers import AutoConfig
 
 from shared.contracts.admin import TrainingCreate
-from shared.errors import FieldProblem, InvalidInputError
-from shared.modeling.base_model import BaseKind, BaseSource, load_base
+from shared.errors import InvalidInputError
+from shared.modeling.base_model import BaseKind, BaseSource, hidden_size
 from shared.modeling.mm_rq_vae import MMRQVAEConfig
 from shared.modeling.ranker_training import RankerConfig
 from shared.modeling.sasrec import SASRecConfig
+from shared.overriding import overridden
 from shared.settings import TrainingSettings
 
 # A pretrained base keeps its own weights, and its adapter learns more slowly than fresh layers.
 PRETRAINED_LEARNING_RATE = 2e-4
-
-Config = TypeVar("Config")
 
 
 @dataclass(frozen=True)
@@ -68,57 +65,6 @@ def configs_of(request: TrainingCreate, settings: TrainingSettings) -> RunConfig
         base=base,
         ranker=overridden(_ranker(base, settings.max_history, seed, device), ranker, "ranker"),
     )
-
-
-def overridden(config: Config, changes: Mapping[str, Any], field: str) -> Config:
-    """`config` (a dataclass) with some of its settings changed; `field` names it in errors.
-
-    Raises InvalidInputError for a name it does not have, or a value of the wrong kind.
-    """
-    values = _merged(config, changes, field)
-    kind: type[Config] = type(config)
-    try:
-        return TypeAdapter(kind).validate_python(values)
-    except ValidationError as error:
-        problems = [
-            FieldProblem(".".join([field, *map(str, row["loc"])]), row["msg"])
-            for row in error.errors()
-        ]
-    except InvalidInputError as error:
-        problems = [
-            FieldProblem(f"{field}.{problem.field.removeprefix(f'{field}.')}", problem.message)
-            for problem in error.fields
-        ]
-    detail = "; ".join(f"{problem.field}: {problem.message}" for problem in problems)
-    raise InvalidInputError(detail, fields=problems)
-
-
-def hidden_size(base: BaseSource) -> int:
-    """D_LLM, the size of the base model's embeddings."""
-    if base.kind == BaseKind.TINY:
-        return base.tiny.hidden_size
-    if base.kind == BaseKind.SMOLLM2:
-        return int(load_base(base).model.config.hidden_size)
-    try:
-        return int(AutoConfig.from_pretrained(base.name).hidden_size)
-    except (OSError, ValueError, AttributeError) as error:
-        raise InvalidInputError.of("ranker.base_model", f"{base.name}: {error}") from error
-
-
-def _merged(config: Any, changes: Mapping[str, Any], field: str) -> dict[str, Any]:
-    known = {entry.name: getattr(config, entry.name) for entry in fields(config)}
-    for name, value in changes.items():
-        if name not in known:
-            raise InvalidInputError.of(
-                f"{field}.{name}", f"no setting has this name; there are {', '.join(sorted(known))}"
-            )
-        nested = is_dataclass(known[name]) and isinstance(value, Mapping)
-        known[name] = _merged(known[name], value, f"{field}.{name}") if nested else value
-    return {name: asdict(value) if _is_config(value) else value for name, value in known.items()}
-
-
-def _is_config(value: Any) -> bool:
-    return is_dataclass(value) and not isinstance(value, type)
 
 
 def _base(name: Any, tiny: Any) -> BaseSource:

@@ -167,6 +167,21 @@ def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "flo
     return BaseModel(cast(LlamaForCausalLM, model.eval()), tokenizer)
 
 
+def hidden_size(base: BaseSource) -> int:
+    """D_LLM, the size of the base model's embeddings.
+
+    Raises InvalidInputError when the checkpoint's config cannot be had.
+    """
+    if base.kind == BaseKind.TINY:
+        return base.tiny.hidden_size
+    if base.kind == BaseKind.SMOLLM2:
+        return int(load_base(base).model.config.hidden_size)
+    try:
+        return int(AutoConfig.from_pretrained(base.name).hidden_size)
+    except (OSError, ValueError, AttributeError) as error:
+        raise InvalidInputError.of("ranker.base_model", f"{base.name}: {error}") from error
+
+
 def dense_checkpoint(source: BaseSource, cache: Path) -> str:
     """A folder in Hugging Face's layout, or a hub id, with the dense weights of a base model.
 

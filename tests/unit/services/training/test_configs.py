@@ -1,10 +1,9 @@
 import pytest
 
-from services.training.configs import configs_of, overridden
+from services.training.configs import configs_of
 from shared.contracts.admin import TrainingCreate
 from shared.errors import InvalidInputError
 from shared.modeling.base_model import BaseKind
-from shared.modeling.ranker_training import RankerConfig
 from shared.settings import TrainingSettings
 
 CPU = TrainingSettings(device="cpu", seed=7, max_history=20)
@@ -65,9 +64,3 @@ def test_a_pretrained_base_keeps_its_weights(tmp_path):
     assert configs.base.kind == BaseKind.CHECKPOINT
     assert configs.quantizer.dimension == 16
     assert not configs.ranker.train_base
-
-
-def test_overriding_leaves_the_original_alone():
-    original = RankerConfig()
-    assert overridden(original, {"epochs": 2}, "ranker").epochs == 2
-    assert original == RankerConfig()
