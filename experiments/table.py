@@ -5,6 +5,7 @@ from statistics import mean, stdev
 from typing import Any
 
 from experiments.cell import Cell
+from experiments.significance import compare
 
 METRICS = ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20")
 GROUPS = ("head", "tail", "cold")
@@ -19,6 +20,8 @@ def report(rows: Mapping[str, Row]) -> str:
     sections = [f"### Test, history {view}\n\n{_metrics(rows, view)}" for view in VIEWS]
     sections.append(f"### nDCG@10 by the target's group, history masked\n\n{_groups(rows)}")
     sections.append(f"### Validation and cost\n\n{_cost(rows)}")
+    if len(rows) > 1:
+        sections.append(_significance(rows))
     if any(cell.result["tau"] for row in rows.values() for cell in row):
         sections.append(f"### Kendall's tau of code embeddings against E_j\n\n{_tau(rows)}")
     missing = [
@@ -49,6 +52,27 @@ def _groups(rows: Mapping[str, Row]) -> str:
         ["method", *heads],
         [[name, *(figure(row, group) for group in GROUPS)] for name, row in rows.items()],
     )
+
+
+def _significance(rows: Mapping[str, Row]) -> str:
+    """The row that is best on validation against each other one, on test."""
+    best = max(rows, key=lambda name: _validation(rows[name]))
+    lines = []
+    for name, row in rows.items():
+        if name != best:
+            lead = compare([cell.ranks for cell in rows[best]], [cell.ranks for cell in row])
+            low, high = lead.interval
+            figures = [f"{lead.difference:+.4f}", f"{low:+.4f} to {high:+.4f}", f"{lead.p:.2g}"]
+            lines.append([name, *figures])
+    table = _markdown(["method", f"lead of {best}", "95 % interval", "p"], lines)
+    return (
+        f"### Test nDCG@10, history masked: {best} (best on validation) against each other row,"
+        f" paired t-test over the users\n\n{table}"
+    )
+
+
+def _validation(row: Row) -> float:
+    return float(mean(cell.result["validation"]["masked"]["ndcg@10"] for cell in row))
 
 
 def _cost(rows: Mapping[str, Row]) -> str:

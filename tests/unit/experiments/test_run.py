@@ -61,6 +61,7 @@ def test_every_row_of_a_table_is_trained_evaluated_and_reported(folder, table):
     markdown = (folder / "work" / f"{table}-shop.md").read_text()
     for name in names:
         assert f"| {name} | 0." in markdown
+    assert "paired t-test over the users" in markdown
     assert "MME-SID runs without visual: the data has none." in markdown
 
 
