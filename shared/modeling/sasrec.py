@@ -9,11 +9,11 @@ no mask and batches are as long as their longest sequence.
 """
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Protocol
 
 import numpy as np
 import torch
@@ -79,27 +79,51 @@ class SASRecConfig:
             raise InvalidInputError.of("loss", f"is unknown: {self.loss}")
 
 
+class ItemEmbedding(Protocol):
+    """What a SASRec asks of its item embeddings: an nn.Embedding, or a module that computes them.
+
+    weight: [I + 1, D], with gradient; the last row is the padding's, 0.
+    """
+
+    @property
+    def weight(self) -> Tensor: ...
+
+    def __call__(self, rows: Tensor, /) -> Tensor:
+        """rows: [B, T] int64 -> [B, T, D]."""
+        ...
+
+
 class SASRec(nn.Module):
     """A trained or untrained SASRec over a catalogue of `number_of_items` items."""
 
-    def __init__(self, number_of_items: int, config: SASRecConfig) -> None:
+    item_embedding: ItemEmbedding
+
+    def __init__(
+        self,
+        number_of_items: int,
+        config: SASRecConfig,
+        item_embedding: ItemEmbedding | None = None,
+    ) -> None:
+        """item_embedding: a module that gives the items' embeddings; without it they are learned,
+        a row an item. `save` and `load` are for a model with learned rows."""
         super().__init__()
         if number_of_items < 1:
             raise InvalidInputError.of("number_of_items", "must be at least 1")
         self.config = config
         self.number_of_items = number_of_items
         self.padding = number_of_items
-        self.item_embedding = nn.Embedding(
+        self.item_embedding = item_embedding or nn.Embedding(
             number_of_items + 1, config.dimension, padding_idx=self.padding
         )
         self.position_embedding = nn.Embedding(config.max_length, config.dimension)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
         self.final_norm = nn.LayerNorm(config.dimension)
-        for embedding in (self.item_embedding, self.position_embedding):
-            nn.init.normal_(embedding.weight, std=0.02)
-        with torch.no_grad():
-            self.item_embedding.weight[self.padding].zero_()
+        if item_embedding is None:
+            nn.init.normal_(self.item_embedding.weight, std=0.02)
+            with torch.no_grad():
+                self.item_embedding.weight[self.padding].zero_()
+        nn.init.normal_(self.position_embedding.weight, std=0.02)
 
     def forward(self, items: Tensor) -> Tensor:
         """items: [B, T] rows, oldest first, padded on the right -> hidden [B, T, D]."""
@@ -129,7 +153,7 @@ class SASRec(nn.Module):
         was_training = self.training
         self.eval()
         recent = [history[-self.config.max_length :] for history in histories]
-        items, lengths = _padded(recent, self.padding, self.item_embedding.weight.device)
+        items, lengths = _padded(recent, self.padding, self.position_embedding.weight.device)
         hidden = self(items)
         last = hidden[torch.arange(len(recent), device=hidden.device), (lengths - 1).clamp(min=0)]
         self.train(was_training)
@@ -168,14 +192,36 @@ def train_sasrec(
 
     Raises InvalidInputError when no user has a training pair or a validation target.
     """
+    return train_built(
+        lambda: SASRec(number_of_items, config),
+        split,
+        config.seed,
+        on_progress,
+        stage=STAGE,
+        device=device,
+    )
+
+
+def train_built(
+    build: Callable[[], SASRec],
+    split: Split,
+    seed: int,
+    on_progress: OnProgress,
+    *,
+    stage: str,
+    device: str = "cpu",
+) -> SASRec:
+    """`train_sasrec` for the model that `build` makes, once the random state is that of `seed`.
+
+    stage: the name under which progress is reported. Raises what `train_sasrec` raises.
+    """
     if not any(len(items) > 1 for items in split.train):
         raise InvalidInputError.of("split", "no user has two training interactions")
     if not (split.validation_target != NOT_EVALUATED).any():
         raise InvalidInputError.of("split", "no user has a validation target")
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        torch.manual_seed(config.seed)
-        model = SASRec(number_of_items, config).to(device)
-        return _fit(model, split, on_progress)
+        torch.manual_seed(seed)
+        return _fit(build().to(device), split, on_progress, stage)
 
 
 def training_windows(
@@ -198,7 +244,7 @@ def training_windows(
     return windows
 
 
-def _fit(model: SASRec, split: Split, on_progress: OnProgress) -> SASRec:
+def _fit(model: SASRec, split: Split, on_progress: OnProgress, stage: str) -> SASRec:
     config = model.config
     generator = np.random.default_rng(config.seed)
     users = _validation_users(split, config, generator)
@@ -214,10 +260,10 @@ def _fit(model: SASRec, split: Split, on_progress: OnProgress) -> SASRec:
             optimizer.zero_grad(set_to_none=True)
             torch.autograd.backward(loss)
             optimizer.step()
-            on_progress(Progress(STAGE, epoch - 1, config.epochs, {"loss": loss.item()}))
+            on_progress(Progress(stage, epoch - 1, config.epochs, {"loss": loss.item()}))
         validation = evaluate(model.score, histories, split.validation_target[users])
         ndcg = validation.masked["ndcg@10"]
-        on_progress(Progress(STAGE, epoch, config.epochs, {"validation_ndcg@10": ndcg}))
+        on_progress(Progress(stage, epoch, config.epochs, {"validation_ndcg@10": ndcg}))
         if ndcg > best_ndcg:
             best_ndcg, best_epoch, best_weights = ndcg, epoch, _copy_of_weights(model)
         elif epoch - best_epoch >= config.patience:
@@ -255,7 +301,7 @@ def _batches(
 
 
 def _loss(model: SASRec, windows: Sequence[ItemRows]) -> Tensor:
-    device = model.item_embedding.weight.device
+    device = model.position_embedding.weight.device
     inputs, lengths = _padded([window[:-1] for window in windows], model.padding, device)
     targets = torch.from_numpy(np.concatenate([window[1:] for window in windows]))
     targets = targets.to(device)
