@@ -15,6 +15,7 @@ from torch import Tensor
 
 from experiments.ingredients import Ingredients
 from experiments.method import Method
+from experiments.methods.motor import MotorConfig, train_motor
 from shared.errors import InvalidInputError
 from shared.modeling.evaluation import Scorer, evaluate, popularity_scorer
 from shared.modeling.item_encoder import random_code_embeddings
@@ -82,15 +83,39 @@ def _train(
     if method.model == "sasrec":
         model = ingredients.sasrec(seed, on_progress)
         return _Trained(model.thing.score, {"train": model.seconds}, 1.0)
+    if method.model == "motor":
+        return _motor(method, seed, ingredients, on_progress)
     return _ranker(method, seed, ingredients, on_progress)
+
+
+def _motor(
+    method: Method, seed: int, ingredients: Ingredients, on_progress: OnProgress
+) -> _Trained:
+    embeddings = _embeddings(method, seed, ingredients, on_progress)
+    kept = ingredients.quantizer(embeddings, method.quantizer, seed, on_progress)
+    codes = kept.thing.codes(embeddings)
+    tables = {j: kept.thing.code_embeddings(j) for j in embeddings}
+    # Trained as the collaborative model is, so that the two rows differ by the items alone.
+    collaborative = asdict(replace(ingredients.settings.collaborative, seed=seed, loss="full"))
+    started = time.monotonic()
+    model = train_motor(ingredients.split, codes, tables, MotorConfig(**collaborative), on_progress)
+    seconds = {"quantize": kept.seconds, "train": time.monotonic() - started}
+    return _Trained(model.score, seconds, 1.0)
+
+
+def _embeddings(
+    method: Method, seed: int, ingredients: Ingredients, on_progress: OnProgress
+) -> dict[Modality, Tensor]:
+    embeddings = ingredients.embeddings(present(method, ingredients), seed, on_progress)
+    if not embeddings:
+        raise InvalidInputError.of("data", f"has none of the modalities of {method.name}")
+    return embeddings
 
 
 def _ranker(
     method: Method, seed: int, ingredients: Ingredients, on_progress: OnProgress
 ) -> _Trained:
-    embeddings = ingredients.embeddings(present(method, ingredients), seed, on_progress)
-    if not embeddings:
-        raise InvalidInputError.of("data", f"has none of the modalities of {method.name}")
+    embeddings = _embeddings(method, seed, ingredients, on_progress)
     seconds: dict[str, float] = {}
     settings = ingredients.settings
     items = ingredients.number_of_items
