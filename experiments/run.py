@@ -12,6 +12,7 @@ from experiments.catalogue import read_catalogue
 from experiments.cell import Cell, compute_cell
 from experiments.ingredients import Ingredients
 from experiments.method import Method, table_methods
+from experiments.plots import plot_groups, plot_table, plot_tau
 from experiments.settings import read_settings
 from experiments.table import report
 from shared.errors import MmesidError
@@ -66,6 +67,10 @@ def _run(
     cells = [cell.result for row in done.values() for cell in row]
     document = {"settings": settings.as_dict(), "cells": cells}
     (work / f"{name}.json").write_text(json.dumps(document, indent=2) + "\n")
+    plot_table(cells, work / f"{name}.png")
+    plot_groups(cells, work / f"{name}-groups.png")
+    if any(cell["tau"] for cell in cells):
+        plot_tau(cells, work / f"{name}-tau.png")
     typer.echo(text)
 
 

@@ -58,6 +58,8 @@ def test_every_row_of_a_table_is_trained_evaluated_and_reported(folder, table):
         assert one["test"]["users"] == USERS
         assert set(one["test"]["groups"]) == {"head", "tail", "cold"}
         assert one["test"]["masked"] != one["test"]["unmasked"]
+    for plot in (f"{table}-shop", f"{table}-shop-groups", f"{table}-shop-tau"):
+        assert (folder / "work" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
     markdown = (folder / "work" / f"{table}-shop.md").read_text()
     for name in names:
         assert f"| {name} | 0." in markdown
