@@ -44,6 +44,7 @@ class EdgeVectorStore:
         self._collections.mkdir(parents=True, exist_ok=True)
         self._shards: dict[str, _Shard] = {}
         self._opening = threading.Lock()
+        self._alias_file = threading.Lock()
 
     async def create(
         self, collection: str, dimensions: Mapping[str, int], *, keywords: Sequence[str] = ()
@@ -104,7 +105,7 @@ class EdgeVectorStore:
         await asyncio.to_thread(self._switch_alias, alias, collection)
 
     async def aliases(self) -> dict[str, str]:
-        return self._read_aliases()
+        return await asyncio.to_thread(self._read_aliases)
 
     async def close(self) -> None:
         """Write everything and free the folder for another process."""
@@ -139,9 +140,9 @@ class EdgeVectorStore:
         shard = self._shards.pop(collection, None)
         if shard is not None:
             shard.engine.close()
-        self._write_aliases(
-            {alias: name for alias, name in self._read_aliases().items() if name != collection}
-        )
+        with self._alias_file:
+            kept = {a: name for a, name in self._read_aliases().items() if name != collection}
+            self._write_aliases(kept)
         folder = self._collections / collection
         if folder.is_dir():
             (folder / DESCRIPTION).unlink(missing_ok=True)
@@ -217,7 +218,8 @@ class EdgeVectorStore:
 
     def _switch_alias(self, alias: str, collection: str) -> None:
         self._shard(collection)
-        self._write_aliases({**self._read_aliases(), alias: collection})
+        with self._alias_file:
+            self._write_aliases({**self._read_aliases(), alias: collection})
 
     def _read_aliases(self) -> dict[str, str]:
         if not self._aliases.is_file():
@@ -226,6 +228,7 @@ class EdgeVectorStore:
         return aliases
 
     def _write_aliases(self, aliases: Mapping[str, str]) -> None:
+        """The caller holds the lock."""
         part = self._aliases.with_suffix(".part")
         part.write_text(json.dumps(dict(aliases), indent=2))
         part.replace(self._aliases)

@@ -1,5 +1,7 @@
 """What only the embedded engine has: a folder that outlives its process."""
 
+import asyncio
+
 import numpy as np
 import pytest
 
@@ -22,6 +24,15 @@ async def test_a_folder_can_be_opened_again(tmp_path):
     assert hit.item_id == "a"
     assert hit.similarity == pytest.approx(1)
     await second.close()
+
+
+async def test_aliases_set_at_the_same_time_are_all_kept(tmp_path):
+    store = EdgeVectorStore(tmp_path)
+    await store.create("shop", {"text": 2})
+    names = [f"alias-{i}" for i in range(64)]
+    await asyncio.gather(*(store.switch_alias(name, "shop") for name in names))
+    assert await store.aliases() == dict.fromkeys(names, "shop")
+    await store.close()
 
 
 async def test_a_folder_that_is_in_use_is_not_opened(tmp_path):
