@@ -10,7 +10,7 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
@@ -23,6 +23,7 @@ from shared.modeling.modality import CONTENT_MODALITIES, Modality
 from shared.modeling.progress import OnProgress, Progress, ignore_progress
 from shared.modeling.residual_quantizer import (
     Balance,
+    Gradient,
     Quantization,
     ResidualQuantizer,
     codebook_size_for,
@@ -52,6 +53,9 @@ class MMRQVAEConfig:
     later levels have nothing left to tell apart.
     revival_epochs: every so many epochs codes that no item uses are moved to where they are
     needed; the last quarter of the training is left to settle.
+    gradient: how the decoder's gradient passes the quantizer to the encoder.
+    k_means, balanced, revival: codebooks start from k-means centres, the last level is assigned
+    evenly while training, dead codes are revived. Each can be left out, to measure what it does.
     """
 
     dimension: int
@@ -72,6 +76,10 @@ class MMRQVAEConfig:
     sinkhorn_epsilon: float = 0.003
     sinkhorn_iterations: int = 30
     revival_epochs: int = 5
+    gradient: Gradient = "straight_through"
+    k_means: bool = True
+    balanced: bool = True
+    revival: bool = True
     seed: int = 0
 
     def __post_init__(self) -> None:
@@ -93,6 +101,8 @@ class MMRQVAEConfig:
             raise InvalidInputError.of("reconstruction", f"is unknown: {self.reconstruction}")
         if self.alignment not in ("info_nce", "mmd"):
             raise InvalidInputError.of("alignment", f"is unknown: {self.alignment}")
+        if self.gradient not in get_args(Gradient):
+            raise InvalidInputError.of("gradient", f"is unknown: {self.gradient}")
 
 
 class MMRQVAE(nn.Module):
@@ -189,7 +199,9 @@ class Tower(nn.Module):
         self.register_buffer("mean", torch.zeros(input_dimension))
         self.register_buffer("scale", torch.ones(()))
         self.encoder = _MLP(input_dimension, config.hidden, config.dimension)
-        self.quantizer = ResidualQuantizer(config.levels, codebook_size, config.dimension)
+        self.quantizer = ResidualQuantizer(
+            config.levels, codebook_size, config.dimension, config.gradient
+        )
         self.decoder = _MLP(config.dimension, config.hidden, input_dimension)
 
     def fit_scale(self, vectors: Tensor) -> None:
@@ -243,7 +255,7 @@ def _fit(model: MMRQVAE, inputs: Mapping[Modality, Tensor], on_progress: OnProgr
     for j, vectors in inputs.items():
         tower = model.tower(j)
         tower.fit_scale(vectors)
-        with torch.no_grad():
+        if config.k_means:
             tower.quantizer.initialise(_encode_all(tower, vectors), config.k_means_iterations)
     optimizer = torch.optim.AdamW(model.parameters(), lr=config.learning_rate, weight_decay=0.0)
     steps_per_epoch = -(-items // config.batch_size)
@@ -252,7 +264,7 @@ def _fit(model: MMRQVAE, inputs: Mapping[Modality, Tensor], on_progress: OnProgr
     for step, rows in enumerate(_batches(items, steps_per_epoch, total), start=1):
         epoch, first_step = divmod(step - 1, steps_per_epoch)
         due = first_step == 0 and epoch > 0 and epoch % config.revival_epochs == 0
-        if due and step < SETTLING * total:
+        if config.revival and due and step < SETTLING * total:
             for j, vectors in inputs.items():
                 tower = model.tower(j)
                 tower.quantizer.revive_dead_codes(_encode_all(tower, vectors))
@@ -279,7 +291,9 @@ def _losses(model: MMRQVAE, batch: Mapping[Modality, Tensor]) -> dict[str, Tenso
     """The weighted terms of Eq. 11. Squared norms are taken per dimension, so that alpha, beta
     and gamma mean the same at every D."""
     config = model.config
-    balance = Balance(config.sinkhorn_epsilon, config.sinkhorn_iterations)
+    balance = (
+        Balance(config.sinkhorn_epsilon, config.sinkhorn_iterations) if config.balanced else None
+    )
     reconstruction, quantization = [], []
     quantized: dict[Modality, Tensor] = {}
     for j, vectors in batch.items():

@@ -5,8 +5,10 @@ quantized z = CE^1_{SID^1} + ... + CE^L_{SID^L}
 """
 
 from dataclasses import dataclass
+from typing import Literal
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.errors import InvalidInputError
@@ -16,6 +18,9 @@ SMALLEST_CODEBOOK = 4
 ITEMS_PER_CODE = 8
 K_MEANS_VECTORS_PER_CODE = 16
 SMALLEST = 1e-200
+SHORTEST = 1e-12
+
+Gradient = Literal["straight_through", "rotation"]
 
 
 @dataclass(frozen=True)
@@ -24,7 +29,7 @@ class Quantization:
 
     codes: [n, L]. residuals: [n, L, D], r_0 .. r_{L-1}, with the gradient of z alone.
     code_embeddings: [n, L, D], the chosen codes, with the gradient of the codebooks alone.
-    quantized: [n, D], the sum of the codes; its gradient goes to z unchanged (straight-through).
+    quantized: [n, D], the sum of the codes; its gradient goes to z alone (`Gradient`).
     """
 
     codes: Tensor
@@ -34,10 +39,17 @@ class Quantization:
 
 
 class ResidualQuantizer(nn.Module):
-    """`levels` codebooks of `size` codes of `dimension`; `codebooks` is [L, S, D]."""
+    """`levels` codebooks of `size` codes of `dimension`; `codebooks` is [L, S, D].
 
-    def __init__(self, levels: int, size: int, dimension: int) -> None:
+    gradient: how that of the quantized vectors reaches z. The levels are passed as one: what is
+    decoded is their sum, and a gradient a level would reach z L times.
+    """
+
+    def __init__(
+        self, levels: int, size: int, dimension: int, gradient: Gradient = "straight_through"
+    ) -> None:
         super().__init__()
+        self.gradient = gradient
         self.codebooks = nn.Parameter(torch.randn(levels, size, dimension) / dimension**0.5)
 
     def forward(self, z: Tensor, balance: "Balance | None" = None) -> Quantization:
@@ -62,7 +74,7 @@ class ResidualQuantizer(nn.Module):
             codes=torch.stack(codes, dim=1),
             residuals=torch.stack(residuals, dim=1),
             code_embeddings=code_embeddings,
-            quantized=z + (total - z).detach(),
+            quantized=rotated(z, total) if self.gradient == "rotation" else straight(z, total),
         )
 
     def decode(self, codes: Tensor) -> Tensor:
@@ -85,10 +97,15 @@ class ResidualQuantizer(nn.Module):
         """
         sample = K_MEANS_VECTORS_PER_CODE * self.codebooks.shape[1]
         residual = z.detach()[torch.randperm(len(z))[:sample]]
-        for codebook in self.codebooks:
-            codebook.copy_(k_means(residual, len(codebook), iterations))
-            nearest = squared_distances(residual, codebook).argmin(dim=1)
-            residual = residual - codebook[nearest]
+        for level in range(len(self.codebooks)):
+            residual = self.initialise_level(level, residual, iterations)
+
+    @torch.no_grad()
+    def initialise_level(self, level: int, residual: Tensor, iterations: int) -> Tensor:
+        """Set one codebook to the k-means centres of residual [n, D]; what they leave of it."""
+        codebook = self.codebooks[level]
+        codebook.copy_(k_means(residual, len(codebook), iterations))
+        return residual - codebook[squared_distances(residual, codebook).argmin(dim=1)]
 
     @torch.no_grad()
     def revive_dead_codes(self, z: Tensor) -> int:
@@ -110,6 +127,31 @@ class ResidualQuantizer(nn.Module):
             revived += int(dead.sum())
             residual = residual - codebook[code]
         return revived
+
+
+def straight(z: Tensor, quantized: Tensor) -> Tensor:
+    """The values of `quantized` [n, D]; its gradient goes to z [n, D] as it is (Sec. 3.1)."""
+    return z + (quantized - z).detach()
+
+
+def rotated(z: Tensor, quantized: Tensor) -> Tensor:
+    """The values of `quantized` q [n, D]; its gradient reaches z [n, D] turned by the angle between
+    them and scaled by the ratio of their lengths (the rotation trick, arXiv:2410.06424).
+
+    q = (|q| / |z|) R z, R = I - 2 r r^T + 2 q' z'^T held constant, where z' and q' have length 1
+    and r = (z' + q') / |z' + q'|. Without a direction, where z or q is 0, straight through.
+    """
+    with torch.no_grad():
+        length, quantized_length = z.norm(dim=1, keepdim=True), quantized.norm(dim=1, keepdim=True)
+        directed = torch.minimum(length, quantized_length) > SHORTEST
+        from_unit = F.normalize(z, dim=1, eps=SHORTEST)
+        to_unit = F.normalize(quantized, dim=1, eps=SHORTEST)
+        middle = F.normalize(from_unit + to_unit, dim=1, eps=SHORTEST)
+        ratio = torch.where(directed, quantized_length / length.clamp(min=SHORTEST), 1.0)
+    along_middle = (z * middle).sum(dim=1, keepdim=True) * middle
+    along_z = (z * from_unit).sum(dim=1, keepdim=True) * to_unit
+    turned = ratio * (z - 2 * along_middle + 2 * along_z)
+    return straight(torch.where(directed, turned, z), quantized)
 
 
 @dataclass(frozen=True)

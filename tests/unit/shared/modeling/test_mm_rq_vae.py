@@ -1,13 +1,15 @@
+import json
 from dataclasses import replace
 
 import pytest
 import torch
 
 from shared.errors import InvalidInputError
+from shared.modeling import residual_quantizer
 from shared.modeling.losses import info_nce, mmd2
 from shared.modeling.mm_rq_vae import MMRQVAE, MMRQVAEConfig, train_mm_rq_vae
 from shared.modeling.modality import Modality
-from shared.modeling.residual_quantizer import code_statistics
+from shared.modeling.residual_quantizer import ResidualQuantizer, code_statistics
 
 C, T, V = Modality.COLLABORATIVE, Modality.TEXT, Modality.VISUAL
 CONFIG = MMRQVAEConfig(dimension=16, hidden=24, levels=3, codebook_size=16, epochs=10, seed=5)
@@ -102,6 +104,58 @@ def test_a_saved_model_gives_equal_codes(trained, tmp_path):
     codes, expected = loaded.codes(items()), trained.codes(items())
     assert all(torch.equal(codes[j], expected[j]) for j in (C, T, V))
     assert torch.equal(loaded.quantized(codes)[V], trained.quantized(expected)[V])
+
+
+def test_a_model_saved_before_there_were_switches_still_loads(trained, tmp_path):
+    trained.save(tmp_path)
+    file = tmp_path / "mm_rq_vae.json"
+    document = json.loads(file.read_text())
+    for name in ("gradient", "k_means", "balanced", "revival"):
+        del document["config"][name]
+    file.write_text(json.dumps(document))
+    loaded = MMRQVAE.load(tmp_path)
+    assert loaded.config == trained.config
+    assert torch.equal(loaded.codes(items())[V], trained.codes(items())[V])
+
+
+ORDINARY = {"k_means", "balanced", "revival", "straight"}
+
+
+@pytest.mark.parametrize(
+    ("changes", "steps"),
+    [
+        ({}, ORDINARY),
+        ({"k_means": False}, ORDINARY - {"k_means"}),
+        ({"balanced": False}, ORDINARY - {"balanced"}),
+        ({"revival": False}, ORDINARY - {"revival"}),
+        # Rotation ends as straight through does, from the turned vector.
+        ({"gradient": "rotation"}, ORDINARY | {"rotated"}),
+    ],
+)
+def test_a_switch_leaves_out_its_own_step_and_no_other(monkeypatch, changes, steps):
+    seen = set()
+
+    def watched(name, function, is_seen=lambda *arguments: True):
+        def call(*arguments):
+            if is_seen(*arguments):
+                seen.add(name)
+            return function(*arguments)
+
+        return call
+
+    for name, method in (("k_means", "initialise"), ("revival", "revive_dead_codes")):
+        monkeypatch.setattr(
+            ResidualQuantizer, method, watched(name, getattr(ResidualQuantizer, method))
+        )
+    forward = watched("balanced", ResidualQuantizer.forward, lambda *a: a[2:] not in ((), (None,)))
+    monkeypatch.setattr(ResidualQuantizer, "forward", forward)
+    for name in ("straight", "rotated"):
+        monkeypatch.setattr(
+            residual_quantizer, name, watched(name, getattr(residual_quantizer, name))
+        )
+    config = replace(CONFIG, batch_size=50, epochs=4, revival_epochs=1, **changes)
+    train_mm_rq_vae({T: items()[T]}, config)
+    assert seen == steps
 
 
 @pytest.mark.parametrize("modalities", [[C], [T], [C, V], [T, V]])
@@ -204,7 +258,14 @@ def test_an_unknown_modality_is_refused():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"levels": 0}, {"temperature": 0.0}, {"beta": -1.0}, {"reconstruction": "huber"}]
+    "wrong",
+    [
+        {"levels": 0},
+        {"temperature": 0.0},
+        {"beta": -1.0},
+        {"reconstruction": "huber"},
+        {"gradient": "none"},
+    ],
 )
 def test_a_wrong_setting_is_named(wrong):
     with pytest.raises(InvalidInputError, match=next(iter(wrong))):

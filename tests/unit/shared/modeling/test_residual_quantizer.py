@@ -11,13 +11,19 @@ from shared.modeling.residual_quantizer import (
     code_statistics,
     codebook_size_for,
     k_means,
+    rotated,
     squared_distances,
+    straight,
 )
 
 
 def normal(*shape, seed=0):
     generator = torch.Generator().manual_seed(seed)
     return torch.randn(*shape, dtype=torch.float64, generator=generator)
+
+
+def _unit(vector):
+    return vector / vector.norm()
 
 
 @pytest.fixture
@@ -62,6 +68,89 @@ def test_the_gradient_passes_straight_through_to_z_and_not_to_the_codes(quantize
     (quantizer(z).quantized * direction).sum().backward()
     torch.testing.assert_close(z.grad, direction)
     assert quantizer.codebooks.grad is None
+
+
+def test_rotation_gives_the_same_values_and_another_gradient(quantizer):
+    turning = ResidualQuantizer(levels=3, size=7, dimension=5, gradient="rotation").double()
+    turning.load_state_dict(quantizer.state_dict())
+    z = normal(40, 5).requires_grad_()
+    result, expected = turning(z), quantizer(z)
+    assert torch.equal(result.codes, expected.codes)
+    torch.testing.assert_close(result.quantized, expected.quantized, rtol=0, atol=1e-12)
+    direction = normal(40, 5, seed=2)
+    (result.quantized * direction).sum().backward()
+    assert (z.grad - direction).abs().min() > 1e-6
+    assert turning.codebooks.grad is None
+
+
+def rotation_between(a, b):
+    """The matrix that turns a onto the direction of b in their plane and nothing beyond it."""
+    first = a / a.norm()
+    second = b - (b @ first) * first
+    second = second / second.norm()
+    cosine = (a @ b) / (a.norm() * b.norm())
+    sine = (1 - cosine**2).sqrt()
+    plane = torch.stack([first, second], dim=1)
+    turn = torch.stack([torch.stack([cosine, -sine]), torch.stack([sine, cosine])])
+    return torch.eye(len(a), dtype=a.dtype) - plane @ plane.T + plane @ turn @ plane.T
+
+
+def gradient_through(passing, z, quantized, direction):
+    z = z.clone().requires_grad_()
+    (passing(z, quantized) * direction).sum().backward()
+    return z.grad
+
+
+def test_the_rotated_gradient_is_that_of_the_scaled_rotation():
+    z, quantized, direction = normal(30, 6), normal(30, 6, seed=1), normal(30, 6, seed=2)
+    torch.testing.assert_close(rotated(z, quantized), quantized)
+    gradient = gradient_through(rotated, z, quantized, direction)
+    for row in range(30):
+        rotation = rotation_between(z[row], quantized[row])
+        torch.testing.assert_close(rotation @ z[row] / z[row].norm(), _unit(quantized[row]))
+        scale = quantized[row].norm() / z[row].norm()
+        torch.testing.assert_close(gradient[row], scale * rotation.T @ direction[row])
+
+
+def test_rotation_keeps_the_angle_and_the_relative_length_of_the_gradient():
+    z, quantized, direction = normal(30, 6), normal(30, 6, seed=1), normal(30, 6, seed=2)
+    gradient = gradient_through(rotated, z, quantized, direction)
+    scale = quantized.norm(dim=1) / z.norm(dim=1)
+    torch.testing.assert_close(gradient.norm(dim=1), scale * direction.norm(dim=1))
+    torch.testing.assert_close(
+        torch.cosine_similarity(gradient, z), torch.cosine_similarity(direction, quantized)
+    )
+
+
+def test_rotation_of_a_vector_onto_itself_is_straight_through():
+    z, direction = normal(4, 6), normal(4, 6, seed=2)
+    torch.testing.assert_close(gradient_through(rotated, z, z, direction), direction)
+
+
+@pytest.mark.parametrize("zero", ["z", "quantized", "both"])
+def test_where_there_is_no_direction_rotation_is_straight_through(zero):
+    z, quantized, direction = normal(3, 6), normal(3, 6, seed=1), normal(3, 6, seed=2)
+    if zero in ("z", "both"):
+        z[1] = 0
+    if zero in ("quantized", "both"):
+        quantized[1] = 0
+    torch.testing.assert_close(rotated(z, quantized), quantized)
+    gradient = gradient_through(rotated, z, quantized, direction)
+    torch.testing.assert_close(gradient[1], direction[1])
+    assert (gradient[[0, 2]] - direction[[0, 2]]).abs().min() > 1e-6
+
+
+def test_opposite_vectors_pass_values_and_finite_gradients():
+    z, direction = normal(3, 6), normal(3, 6, seed=2)
+    torch.testing.assert_close(rotated(z, -2 * z), -2 * z)
+    gradient = gradient_through(rotated, z, -2 * z, direction)
+    torch.testing.assert_close(gradient.norm(dim=1), 2 * direction.norm(dim=1))
+
+
+def test_straight_through_leaves_the_gradient_alone():
+    z, quantized, direction = normal(3, 6), normal(3, 6, seed=1), normal(3, 6, seed=2)
+    torch.testing.assert_close(straight(z, quantized), quantized)
+    assert torch.equal(gradient_through(straight, z, quantized, direction), direction)
 
 
 def test_each_level_moves_its_own_codes_only(quantizer):
