@@ -50,9 +50,12 @@ def behavioural_target_distances(
         raise InvalidInputError.of(
             "targets", f"are {len(targets)}, but there are {len(histories)} histories"
         )
-    table = embeddings.detach().double().cpu()
+    # Rows in double precision as they are needed: the table may be large.
+    table = embeddings.detach().cpu()
     distances = [
-        (table[torch.from_numpy(history)] - table[int(target)]).norm(dim=1).numpy()
+        (table[torch.from_numpy(history)].double() - table[int(target)].double())
+        .norm(dim=1)
+        .numpy()
         for history, target in zip(histories, targets, strict=True)
         if target != NOT_EVALUATED and len(history)
     ]
