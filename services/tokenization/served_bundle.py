@@ -1,4 +1,4 @@
-"""One bundle as this service holds it: the MM-RQ-VAE, what it was trained on, and its index."""
+"""One bundle as this service holds it: the quantizer, what it was trained on, and its index."""
 
 import asyncio
 from collections.abc import Mapping, Sequence
@@ -12,8 +12,9 @@ from services.tokenization.bundle_index import BundleIndex
 from shared.artifacts.bundle import Bundle, Catalogue, Manifest
 from shared.computing import compute
 from shared.errors import InvalidInputError
-from shared.modeling.mm_rq_vae import MMRQVAE
 from shared.modeling.modality import Modality
+from shared.modeling.quantizer import Quantizer
+from shared.modeling.quantizer_kinds import load_quantizer
 
 Vectors = Mapping[Modality, NDArray[np.float32]]
 
@@ -45,7 +46,7 @@ class LearnedCollaborative:
 @dataclass(frozen=True, eq=False)
 class ServedBundle:
     manifest: Manifest
-    model: MMRQVAE
+    model: Quantizer
     learned: LearnedCollaborative
     index: BundleIndex
     computing: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -54,7 +55,7 @@ class ServedBundle:
     def open(cls, bundle: Bundle, index: BundleIndex) -> "ServedBundle":
         return cls(
             bundle.manifest,
-            MMRQVAE.load(bundle.tokenizer),
+            load_quantizer(bundle.tokenizer),
             LearnedCollaborative.of(bundle.catalogue),
             index,
         )
@@ -88,7 +89,7 @@ class ServedBundle:
 
     def check_codes(self, place: str, codes: Mapping[Modality, Sequence[int]]) -> None:
         """Raises InvalidInputError where codes are not of this bundle's shape."""
-        levels = self.model.config.levels
+        levels = self.model.levels
         for modality, values in codes.items():
             in_range = all(0 <= code < self.model.codebook_size for code in values)
             if modality in self.dimensions and (len(values) != levels or not in_range):

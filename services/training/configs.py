@@ -10,6 +10,7 @@ from shared.contracts.admin import TrainingCreate
 from shared.errors import InvalidInputError
 from shared.modeling.base_model import BaseKind, BaseSource, hidden_size
 from shared.modeling.mm_rq_vae import MMRQVAEConfig
+from shared.modeling.quantizer_kinds import QuantizerConfig, quantizer_config
 from shared.modeling.ranker_training import RankerConfig
 from shared.modeling.sasrec import SASRecConfig
 from shared.overriding import overridden
@@ -26,7 +27,7 @@ class RunConfigs:
     seed: int
     device: str
     collaborative: SASRecConfig
-    quantizer: MMRQVAEConfig
+    quantizer: QuantizerConfig
     base: BaseSource
     ranker: RankerConfig
 
@@ -59,7 +60,7 @@ def configs_of(request: TrainingCreate, settings: TrainingSettings) -> RunConfig
             request.collaborative,
             "collaborative",
         ),
-        quantizer=overridden(
+        quantizer=quantizer_config(
             MMRQVAEConfig(dimension=hidden_size(base), seed=seed), quantizer, "quantizer"
         ),
         base=base,

@@ -3,7 +3,7 @@
     <catalogue>/bundles/<version>/
       manifest.json    written last: its presence means that the bundle is complete
       collaborative/   SASRec's weights and configuration
-      tokenizer/       MM-RQ-VAE's weights and configuration
+      tokenizer/       the quantizer's weights and configuration
       sids.parquet     item_id, modality, codes
       ranker/          LoRA adapter, item encoder, fusion head, the base model or its name
       catalogue/       items.json (ids), catalogue.safetensors (see `Catalogue`)

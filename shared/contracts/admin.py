@@ -20,7 +20,9 @@ class TrainingCreate(Contract):
     go_live: bool = Field(default=True, description="serve from the bundle when its gates pass")
     seed: int | None = Field(default=None, ge=0)
     collaborative: dict[str, Any] = Field(default={}, description="settings of SASRec")
-    quantizer: dict[str, Any] = Field(default={}, description="settings of the MM-RQ-VAE")
+    quantizer: dict[str, Any] = Field(
+        default={}, description="settings of the quantizer; kind: mm_rq_vae or rq_kmeans"
+    )
     ranker: dict[str, Any] = Field(default={}, description="settings of the fine-tuning")
 
 

@@ -18,10 +18,10 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.errors import InvalidInputError
+from shared.modeling.isometry import centred_isometry, rms_norm
 from shared.modeling.modality import Modality
 
 ENCODING_CHUNK = 8192
-PRINCIPAL_SAMPLE = 20_000
 
 
 @dataclass(frozen=True)
@@ -62,7 +62,7 @@ class ItemEncoder(nn.Module):
     ) -> None:
         """embeddings: E_j [I, D_j]. codes: [I, L] int64. code_embeddings: [L, S, D], D = D_LLM.
 
-        code_embeddings are those of the trained MM-RQ-VAE (Sec. 4.3), or random ones for the
+        code_embeddings are those of the trained quantizer (Sec. 4.3), or random ones for the
         ablation; they decide D. A form without codes takes L = 0: [I, 0] and [0, S, D].
         Before training call `initialise`.
 
@@ -132,7 +132,7 @@ class ItemEncoder(nn.Module):
                 gains.append(1.0)
             if self.form.coded:
                 quantized = self.sum_of_codes(modality, self.codes(modality)).detach()
-                gains.append(norm / _rms_norm(quantized))
+                gains.append(norm / rms_norm(quantized))
         if self.form.joined == "mlp":
             self._start_as_sum(gains)
         return self
@@ -228,23 +228,9 @@ def random_code_embeddings(like: Mapping[Modality, Tensor], *, seed: int) -> dic
 def _start_as_isometry(
     projection: nn.Linear, table: Tensor, norm: float, generator: torch.Generator
 ) -> None:
-    """Centre E_j, keep its geometry (its first D principal directions), bring it to this RMS norm.
-
-    A random rotation follows, so that the modalities do not all use the same axes of R^D.
-    """
-    dimension = projection.out_features
-    sample = table[:: max(1, len(table) // PRINCIPAL_SAMPLE)].double()
-    mean = sample.mean(dim=0)
-    centred = sample - mean
-    rotation, _ = torch.linalg.qr(
-        torch.randn(dimension, dimension, generator=generator, dtype=torch.float64)
-    )
-    _, directions = torch.linalg.eigh(centred.T @ centred)
-    principal = directions.flip(1)[:, :dimension]
-    weight = rotation[:, : principal.shape[1]] @ principal.T
-    weight *= norm / _rms_norm(centred @ principal)
+    weight, bias = centred_isometry(table, projection.out_features, norm, generator)
     projection.weight.copy_(weight)
-    projection.bias.copy_(-(weight @ mean))
+    projection.bias.copy_(bias)
 
 
 def _common_scale(tables: Mapping[Modality, Tensor]) -> float:
@@ -252,12 +238,7 @@ def _common_scale(tables: Mapping[Modality, Tensor]) -> float:
     table = tables.get(Modality.COLLABORATIVE)
     if table is None:
         return 1.0
-    return _rms_norm(table - table.mean(dim=0))
-
-
-def _rms_norm(rows: Tensor) -> float:
-    """Root mean squared norm of the rows, never 0."""
-    return max(float(rows.square().sum(dim=1).mean().sqrt()), 1e-6)
+    return rms_norm(table - table.mean(dim=0))
 
 
 def _check(

@@ -1,26 +1,21 @@
 """MM-RQ-VAE: one RQ-VAE a modality, aligned with each other, gives an item its semantic IDs.
 
-s_j [n, D_j] -> centre, scale -> encoder -> z_j [n, D] -> residual quantizer -> codes [n, L]
-                                                          quantized z_j [n, D] -> decoder -> s_j
-
 loss = reconstruction (Eq. 12) + beta * alignment (Eq. 13-15) + gamma * RQ-VAE loss (Eq. 5, 11)
 """
 
-import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Literal, get_args
 
 import torch
 import torch.nn.functional as F
-from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from shared.errors import InvalidInputError
 from shared.modeling.losses import info_nce, mmd2, rq_vae_loss
 from shared.modeling.modality import CONTENT_MODALITIES, Modality
 from shared.modeling.progress import OnProgress, Progress, ignore_progress
+from shared.modeling.quantizer import STAGE, Quantizer, Tower, training_inputs
 from shared.modeling.residual_quantizer import (
     Balance,
     Gradient,
@@ -28,14 +23,6 @@ from shared.modeling.residual_quantizer import (
     ResidualQuantizer,
     codebook_size_for,
 )
-
-STAGE = "quantize"
-WEIGHTS_FILE = "mm_rq_vae.safetensors"
-CONFIG_FILE = "mm_rq_vae.json"
-
-# Inference runs in blocks of exactly this many rows (the last one padded): products of one shape
-# round alike, so an item's codes do not depend on the items it is tokenized with.
-BLOCK_ROWS = 32
 
 # Dead codes are revived in this first part of the steps; then all codes settle.
 SETTLING = 0.75
@@ -59,6 +46,7 @@ class MMRQVAEConfig:
     """
 
     dimension: int
+    kind: Literal["mm_rq_vae"] = "mm_rq_vae"
     levels: int = 4
     codebook_size: int | None = None
     hidden: int = 512
@@ -105,117 +93,20 @@ class MMRQVAEConfig:
             raise InvalidInputError.of("gradient", f"is unknown: {self.gradient}")
 
 
-class MMRQVAE(nn.Module):
-    """One tower a modality; `input_dimensions` says which modalities there are, and their D_j."""
+class MMRQVAE(Quantizer):
+    """Its encoders and decoders are MLPs."""
 
-    def __init__(
-        self, input_dimensions: Mapping[Modality, int], codebook_size: int, config: MMRQVAEConfig
-    ) -> None:
-        super().__init__()
-        if not input_dimensions:
-            raise InvalidInputError.of("embeddings", "name no modality")
-        self.config = config
-        self.codebook_size = codebook_size
-        self.modalities = tuple(j for j in Modality if j in input_dimensions)
-        self.input_dimensions = {j: input_dimensions[j] for j in self.modalities}
-        self.towers = nn.ModuleDict(
-            {j.value: Tower(input_dimensions[j], codebook_size, config) for j in self.modalities}
+    config_type = MMRQVAEConfig
+    config: MMRQVAEConfig
+
+    def _new_tower(self, input_dimension: int) -> Tower:
+        config = self.config
+        return Tower(
+            input_dimension,
+            _MLP(input_dimension, config.hidden, config.dimension),
+            ResidualQuantizer(config.levels, self.codebook_size, config.dimension, config.gradient),
+            _MLP(config.dimension, config.hidden, input_dimension),
         )
-
-    def tower(self, modality: Modality) -> "Tower":
-        """Raises InvalidInputError when the model was trained without this modality."""
-        if modality not in self.modalities:
-            raise InvalidInputError.of(
-                "modality", f"{modality.value} is not one of {[j.value for j in self.modalities]}"
-            )
-        tower = self.towers[modality.value]
-        assert isinstance(tower, Tower)
-        return tower
-
-    @torch.inference_mode()
-    def codes(self, embeddings: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
-        """Semantic IDs, int64 [n, L] a modality, of raw embeddings [n, D_j]; any subset will do.
-
-        The codes of an item do not depend on the other items of the call, nor on the other
-        modalities. Raises InvalidInputError for an unknown modality or embeddings that do not fit.
-        """
-        return {j: self._codes(j, vectors) for j, vectors in embeddings.items()}
-
-    @torch.inference_mode()
-    def quantized(self, codes: Mapping[Modality, Tensor]) -> dict[Modality, Tensor]:
-        """Quantized embeddings [n, D] a modality: the sums of the code embeddings of [n, L]."""
-        return {j: self.tower(j).quantizer.decode(rows) for j, rows in codes.items()}
-
-    def code_embeddings(self, modality: Modality) -> Tensor:
-        """[L, S, D] trained code embeddings, a copy without gradient (for Sec. 4.3)."""
-        return self.tower(modality).quantizer.codebooks.detach().clone()
-
-    def save(self, folder: Path) -> None:
-        """Write weights and config into `folder`, which is made if missing."""
-        folder.mkdir(parents=True, exist_ok=True)
-        weights = {name: value.contiguous() for name, value in self.state_dict().items()}
-        save_file(weights, str(folder / WEIGHTS_FILE))
-        document = {
-            "input_dimensions": {j.value: size for j, size in self.input_dimensions.items()},
-            "codebook_size": self.codebook_size,
-            "config": asdict(self.config),
-        }
-        (folder / CONFIG_FILE).write_text(json.dumps(document, indent=2) + "\n")
-
-    @classmethod
-    def load(cls, folder: Path) -> "MMRQVAE":
-        """Read what `save` wrote, ready to tokenize on the CPU."""
-        document = json.loads((folder / CONFIG_FILE).read_text())
-        dimensions = {Modality(name): size for name, size in document["input_dimensions"].items()}
-        config = MMRQVAEConfig(**document["config"])
-        model = cls(dimensions, document["codebook_size"], config)
-        model.load_state_dict(load_file(str(folder / WEIGHTS_FILE)))
-        return model.eval()
-
-    def _codes(self, modality: Modality, vectors: Tensor) -> Tensor:
-        tower = self.tower(modality)
-        field = f"embeddings.{modality.value}"
-        vectors = _checked(field, vectors, self.input_dimensions[modality]).to(tower.mean)
-        blocks = []
-        for block in torch.split(vectors, BLOCK_ROWS):
-            padded = F.pad(block, (0, 0, 0, BLOCK_ROWS - len(block)))
-            blocks.append(tower.quantizer(tower.encode(padded)).codes[: len(block)])
-        if not blocks or not len(vectors):
-            return torch.empty(0, self.config.levels, dtype=torch.int64, device=vectors.device)
-        return torch.cat(blocks)
-
-
-class Tower(nn.Module):
-    """The RQ-VAE of one modality. `mean` [D_j] and `scale` [] standardise its raw embeddings.
-
-    One scale for all dimensions keeps the order of distances, which is what is to be preserved.
-    """
-
-    mean: Tensor
-    scale: Tensor
-
-    def __init__(self, input_dimension: int, codebook_size: int, config: MMRQVAEConfig) -> None:
-        super().__init__()
-        self.register_buffer("mean", torch.zeros(input_dimension))
-        self.register_buffer("scale", torch.ones(()))
-        self.encoder = _MLP(input_dimension, config.hidden, config.dimension)
-        self.quantizer = ResidualQuantizer(
-            config.levels, codebook_size, config.dimension, config.gradient
-        )
-        self.decoder = _MLP(config.dimension, config.hidden, input_dimension)
-
-    def fit_scale(self, vectors: Tensor) -> None:
-        self.mean.copy_(vectors.mean(dim=0))
-        deviation = (vectors - self.mean).square().mean().sqrt()
-        self.scale.copy_(torch.where(deviation > 0, deviation, torch.ones_like(deviation)))
-
-    def standardise(self, vectors: Tensor) -> Tensor:
-        return (vectors - self.mean) / self.scale
-
-    def encode(self, vectors: Tensor) -> Tensor:
-        """Raw embeddings [n, D_j] -> z [n, D]."""
-        z: Tensor = self.encoder(self.standardise(vectors))
-        return z
 
 
 def train_mm_rq_vae(
@@ -233,16 +124,9 @@ def train_mm_rq_vae(
     Raises InvalidInputError when there is no modality or item, the item counts differ, or a
     value is not finite.
     """
-    inputs = {
-        j: _checked(f"embeddings.{j.value}", vectors, vectors.shape[-1]).to(device, torch.float32)
-        for j, vectors in embeddings.items()
-    }
-    counts = {j.value: len(vectors) for j, vectors in inputs.items()}
-    if len(set(counts.values())) > 1 or not all(counts.values()):
-        raise InvalidInputError.of("embeddings", f"must cover the same items: {counts}")
+    inputs, items = training_inputs(embeddings, device)
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         torch.manual_seed(config.seed)
-        items = next(iter(counts.values()), 0)
         size = config.codebook_size or codebook_size_for(items)
         dimensions = {j: vectors.shape[1] for j, vectors in inputs.items()}
         model = MMRQVAE(dimensions, size, config).to(device)
@@ -335,14 +219,6 @@ def _alignments(quantized: Mapping[Modality, Tensor], config: MMRQVAEConfig) -> 
 @torch.no_grad()
 def _encode_all(tower: Tower, vectors: Tensor, rows: int = 4096) -> Tensor:
     return torch.cat([tower.encode(block) for block in torch.split(vectors, rows)])
-
-
-def _checked(field: str, vectors: Tensor, dimension: int) -> Tensor:
-    if vectors.ndim != 2 or vectors.shape[1] != dimension:
-        raise InvalidInputError.of(field, f"must be [n, {dimension}], not {tuple(vectors.shape)}")
-    if not bool(torch.isfinite(vectors).all()):
-        raise InvalidInputError.of(field, "must be finite")
-    return vectors
 
 
 def _as_floats(losses: Mapping[str, Tensor]) -> dict[str, float]:

@@ -17,8 +17,8 @@ from shared.database.bundles import BundleRepository
 from shared.modeling.evaluation import Evaluation, Scorer, evaluate, popularity_scorer
 from shared.modeling.item_tables import load_item_tables
 from shared.modeling.kendall import behavioural_target_distances, kendall_tau
-from shared.modeling.mm_rq_vae import MMRQVAE
 from shared.modeling.progress import Progress
+from shared.modeling.quantizer_kinds import load_quantizer
 from shared.modeling.ranker import load_for_serving
 from shared.modeling.residual_quantizer import code_statistics
 from shared.modeling.sasrec import SASRec
@@ -96,7 +96,7 @@ def _scorer(context: StageContext, model: str, data: Snapshot) -> Scorer:
 def _semantic_ids(context: StageContext, data: Snapshot) -> tuple[dict[str, Any], list[Gate]]:
     """How the codes are used, and how much distance information they keep (Sec. 3.2)."""
     tables = load_item_tables(context.work.open(embed.NAME))
-    model = MMRQVAE.load(context.work.open(quantize.NAME))
+    model = load_quantizer(context.work.open(quantize.NAME))
     codes = quantize.load_codes(context.work.open(quantize.NAME))
     quantized = model.quantized(codes)
     figures: dict[str, Any] = {}

@@ -8,7 +8,7 @@ from services.training.context import StageContext
 from services.training.stages import embed, quantize, snapshot
 from shared.computing import compute
 from shared.modeling.item_tables import load_item_tables
-from shared.modeling.mm_rq_vae import MMRQVAE
+from shared.modeling.quantizer_kinds import load_quantizer
 from shared.modeling.ranker_training import train_ranker
 
 NAME = "finetune"
@@ -22,7 +22,7 @@ def _train(context: StageContext, folder: Path) -> None:
     work, configs = context.work, context.configs
     data = snapshot.load_snapshot(work.open(snapshot.NAME))
     tables = load_item_tables(work.open(embed.NAME))
-    quantizer = MMRQVAE.load(work.open(quantize.NAME))
+    quantizer = load_quantizer(work.open(quantize.NAME))
     ranker = train_ranker(
         data.split(),
         len(data.items),

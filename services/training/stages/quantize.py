@@ -1,4 +1,4 @@
-"""Fourth stage: the MM-RQ-VAE gives every item its semantic IDs (Sec. 4.2)."""
+"""Fourth stage: the quantizer gives every item its semantic IDs (Sec. 4.2)."""
 
 from pathlib import Path
 
@@ -10,8 +10,8 @@ from services.training.context import StageContext
 from services.training.stages import embed
 from shared.computing import compute
 from shared.modeling.item_tables import load_item_tables
-from shared.modeling.mm_rq_vae import MMRQVAE, train_mm_rq_vae
 from shared.modeling.modality import Modality
+from shared.modeling.quantizer_kinds import load_quantizer, train_quantizer
 
 NAME = "quantize"
 CODES_FILE = "codes.safetensors"
@@ -25,10 +25,10 @@ def _train(context: StageContext, folder: Path) -> None:
     tables = load_item_tables(context.work.open(embed.NAME))
     embeddings = {j: torch.from_numpy(table) for j, table in tables.embeddings.items()}
     configs = context.configs
-    model = train_mm_rq_vae(embeddings, configs.quantizer, context.report, device=configs.device)
+    model = train_quantizer(embeddings, configs.quantizer, context.report, device=configs.device)
     model.to("cpu").save(folder)
     # Codes are those of the model as it is served: read back, on the CPU.
-    codes = MMRQVAE.load(folder).codes(embeddings)
+    codes = load_quantizer(folder).codes(embeddings)
     save_file({j.value: rows for j, rows in codes.items()}, folder / CODES_FILE)
 
 

@@ -4,6 +4,7 @@ from services.training.configs import configs_of
 from shared.contracts.admin import TrainingCreate
 from shared.errors import InvalidInputError
 from shared.modeling.base_model import BaseKind
+from shared.modeling.rq_kmeans import RQKMeansConfig
 from shared.settings import TrainingSettings
 
 CPU = TrainingSettings(device="cpu", seed=7, max_history=20)
@@ -35,6 +36,15 @@ def test_a_request_wins_over_the_settings_also_in_nested_configs():
     assert configs.ranker.seed == 3
 
 
+def test_a_request_may_choose_the_kind_of_quantizer():
+    request = TrainingCreate(seed=3, quantizer={"kind": "rq_kmeans", "levels": 3})
+    configs = configs_of(request, CPU)
+    assert configs.quantizer == RQKMeansConfig(
+        dimension=configs.base.tiny.hidden_size, levels=3, seed=3
+    )
+    assert configs.as_dict()["quantizer"]["kind"] == "rq_kmeans"
+
+
 @pytest.mark.parametrize(
     ("request_fields", "field", "cause"),
     [
@@ -42,6 +52,8 @@ def test_a_request_wins_over_the_settings_also_in_nested_configs():
         ({"collaborative": {"dropout": 2.0}}, "collaborative.dropout", r"in \[0, 1\)"),
         ({"quantizer": {"epochs": "many"}}, "quantizer.epochs", "integer"),
         ({"quantizer": {"dimension": 64}}, "quantizer.dimension", "base model"),
+        ({"quantizer": {"kind": "vq"}}, "quantizer.kind", "mm_rq_vae, rq_kmeans"),
+        ({"quantizer": {"kind": "rq_kmeans", "beta": 0}}, "quantizer.beta", "no setting"),
         ({"ranker": {"lora": {"ranks": 8}}}, "ranker.lora.ranks", "no setting"),
         ({"ranker": {"epochs": 0}}, "ranker.epochs", "at least 1"),
         ({"ranker": {"loss": "hinge"}}, "ranker.loss", "full"),
