@@ -106,19 +106,22 @@ class FusionHead(nn.Module):
         return torch.softmax(self.narrow(hidden) / self.temperature, dim=-1)
 
     def scores(self, states: Tensor, encoder: ItemEncoder) -> Tensor:
-        """Scores [B, I] of the catalogue for o_LLM [B, D], by whichever exact form costs less.
+        """Scores [B, I] of the catalogue for o_LLM [B, D], by whichever exact form costs less."""
+        if self.projects_states(len(states), encoder):
+            return self.scores_without_projection(states, encoder)
+        return states @ self.fused_matrix(encoder).T
+
+    def projects_states(self, states: int, encoder: ItemEncoder) -> bool:
+        """Whether `scores_without_projection` costs less than the fused matrix for so many states.
 
         With few states (o W_j) s_j^T + o b_j spares the projection of the catalogue; with many, one
         fused matrix is the cheaper way.
         """
         widths = sum(encoder.embeddings(modality).shape[1] for modality in self.modalities)
-        states_count, dimension = states.shape
-        items = len(self.target_table)
-        projecting_states = states_count * widths * (dimension + items)
-        projecting_items = items * dimension * (widths + states_count)
-        if projecting_states < projecting_items:
-            return self.scores_without_projection(states, encoder)
-        return states @ self.fused_matrix(encoder).T
+        items, dimension = self.target_table.shape
+        projecting_states = states * widths * (dimension + items)
+        projecting_items = items * dimension * (widths + states)
+        return projecting_states < projecting_items
 
     def scores_without_projection(self, states: Tensor, encoder: ItemEncoder) -> Tensor:
         """Eq. 18 as w_x (o E_x^T) + sum_j w_j ((o W_j) s_j^T + o b_j): [B, D] -> [B, I]."""

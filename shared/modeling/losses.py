@@ -1,8 +1,14 @@
 """The losses of the paper and of its baselines; every one returns a scalar."""
 
+from typing import Any
+
 import torch
 import torch.nn.functional as F
 from torch import Tensor
+from torch.autograd.function import once_differentiable
+
+# Scores held at once: on a CPU, what its caches hold (4 MB); elsewhere, what fits beside a model.
+SCORES_IN_CACHE, SCORES_ON_DEVICE = 2**20, 2**26
 
 
 def mmd2(x: Tensor, y: Tensor, bandwidth: float | Tensor | None = None) -> Tensor:
@@ -56,9 +62,14 @@ def rq_vae_loss(residuals: Tensor, code_embeddings: Tensor, alpha: float) -> Ten
     return (codebook + alpha * commitment).mean()
 
 
-def full_softmax_loss(scores: Tensor, targets: Tensor) -> Tensor:
-    """Cross-entropy over the whole catalogue. scores: [n, I], targets: [n] item rows."""
-    return F.cross_entropy(scores, targets)
+def full_softmax_loss(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+    """Cross-entropy over the whole catalogue, whose scores are states table^T.
+
+    states: [n, D], table: [I, D], of one dtype; targets: [n] item rows. The scores [n, I] are never
+    held whole, and the loss can be differentiated once.
+    """
+    loss: Tensor = _FullSoftmax.apply(states, table, targets)  # type: ignore[no-untyped-call]
+    return loss
 
 
 def sampled_softmax_loss(
@@ -96,6 +107,49 @@ def sampled_bce_loss(positive: Tensor, negative: Tensor, *, hits: Tensor | None 
     kept = (~hits).to(losses.dtype)
     mean_of_kept = (losses * kept).sum(dim=1) / kept.sum(dim=1).clamp(min=1)
     return (F.softplus(-positive) + mean_of_kept).mean()
+
+
+class _FullSoftmax(torch.autograd.Function):
+    """Loss and gradients in one pass over the scores, some rows at a time.
+
+    With s_i = E h_i, p_i = softmax(s_i) and one-hot y_i, the loss is the mean of
+    log sum exp(s_i) - s_i . y_i, and its gradients are dh_i = E^T (p_i - y_i) / n and
+    dE = sum_i (p_i - y_i) h_i^T / n. Both need the scores when the loss does and are computed with
+    it: no [n, I] is kept, and what is written stays in the cache until it is read.
+    """
+
+    @staticmethod
+    def forward(ctx: Any, states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
+        total = states.new_zeros(())
+        grad_states, grad_table = torch.empty_like(states), torch.zeros_like(table)
+        number, items = len(states), len(table)
+        together = _rows_at_once(items, states.device)
+        buffer = states.new_empty(min(together, number), items)
+        for start in range(0, number, together):
+            some, rows = states[start : start + together], targets[start : start + together]
+            places = torch.arange(len(some), device=states.device)
+            scores = torch.mm(some, table.T, out=buffer[: len(some)])
+            highest, of_targets = scores.amax(dim=1), scores[places, rows]
+            share = torch.softmax(scores, dim=1, out=scores)
+            # The highest share is at least 1 / I: its log is finite where a target's may not be.
+            total += (highest - share.amax(dim=1).log() - of_targets).sum()
+            share[places, rows] -= 1
+            torch.mm(share, table, out=grad_states[start : start + together])
+            grad_table.addmm_(share.T, some)
+        ctx.save_for_backward(grad_states.div_(number), grad_table.div_(number))
+        return total / number
+
+    @staticmethod
+    @once_differentiable
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
+        grad_states, grad_table = ctx.saved_tensors
+        return gradient * grad_states, gradient * grad_table, None
+
+
+def _rows_at_once(items: int, device: torch.device) -> int:
+    """At least 16, and multiples of it: fewer rows make poor matrix products."""
+    scores = SCORES_IN_CACHE if device.type == "cpu" else SCORES_ON_DEVICE
+    return max(1, scores // items // 16) * 16
 
 
 def _squared_distances(x: Tensor, y: Tensor) -> Tensor:

@@ -338,7 +338,7 @@ def batch_loss(ranker: Ranker, batch: WindowBatch, config: RankerConfig) -> Tens
     targets = batch.targets.to(device)[valid]
     encoder, head = ranker.item_encoder, ranker.fusion_head
     if config.loss == RankerLoss.FULL:
-        return full_softmax_loss(head.scores(states, encoder), targets)
+        return _full_loss(head, states, encoder, targets)
     number = encoder.number_of_items
     sampled = torch.randint(number, (config.negatives,), device=device)
     candidates, fused_place = torch.unique(torch.cat([sampled, targets]), return_inverse=True)
@@ -352,6 +352,12 @@ def batch_loss(ranker: Ranker, batch: WindowBatch, config: RankerConfig) -> Tens
     return sampled_softmax_loss(
         positive, negative, log_expected_count=log_expected.expand(config.negatives), hits=hits
     )
+
+
+def _full_loss(head: FusionHead, states: Tensor, encoder: ItemEncoder, targets: Tensor) -> Tensor:
+    if head.projects_states(len(states), encoder):
+        return F.cross_entropy(head.scores_without_projection(states, encoder), targets)
+    return full_softmax_loss(states, head.fused_matrix(encoder), targets)
 
 
 def alignment_loss(encoder: ItemEncoder, batch: WindowBatch, temperature: float) -> Tensor:

@@ -313,7 +313,7 @@ def _loss(model: SASRec, windows: Sequence[ItemRows]) -> Tensor:
         config.loss == "auto" and model.number_of_items <= FULL_SOFTMAX_ITEMS
     )
     if full:
-        return full_softmax_loss(hidden @ embeddings.T, targets)
+        return full_softmax_loss(hidden, embeddings, targets)
     positive = (hidden * embeddings[targets]).sum(dim=1)
     if config.loss == "bce":
         drawn = torch.randint(

@@ -2,9 +2,11 @@ from math import exp, log
 
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from shared.modeling import losses
 from shared.modeling.losses import (
     full_softmax_loss,
     info_nce,
@@ -107,12 +109,34 @@ def test_rq_vae_loss_equals_its_sum_and_pulls_each_side_with_its_weight():
     torch.testing.assert_close(residuals.grad, 0.25 * 2 * (residuals - codes).detach() / 3)
 
 
+@pytest.mark.parametrize("scores_at_once", [1, 9 * 16, 2**20])
+def test_the_full_softmax_equals_cross_entropy_in_value_and_gradient(scores_at_once, monkeypatch):
+    monkeypatch.setattr(losses, "SCORES_IN_CACHE", scores_at_once)
+    states, table = normal(37, 4).requires_grad_(), normal(9, 4, seed=1).requires_grad_()
+    targets = torch.arange(37) % 9
+    loss, expected = (
+        full_softmax_loss(states, table, targets),
+        F.cross_entropy(states @ table.T, targets),
+    )
+    close = {"rtol": 1e-12, "atol": 1e-12}
+    torch.testing.assert_close(loss, expected, **close)
+    # Twice the loss: the gradient that arrives from above counts.
+    found = torch.autograd.grad(2 * loss, (states, table))
+    wanted = torch.autograd.grad(2 * expected, (states, table))
+    torch.testing.assert_close(found, wanted, **close)
+
+
+def test_the_full_softmax_of_a_hopeless_target_is_finite():
+    states, table = torch.tensor([[1.0]]), torch.tensor([[500.0], [0.0], [-500.0]])
+    assert full_softmax_loss(states, table, torch.tensor([2])).item() == 1000
+
+
 def test_sampling_every_item_once_equals_the_full_softmax():
     scores, targets = normal(4, 9), torch.tensor([0, 3, 8, 3])
     hits = torch.arange(9).unsqueeze(0) == targets.unsqueeze(1)
     positive = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
     sampled = sampled_softmax_loss(positive, scores, hits=hits)
-    torch.testing.assert_close(sampled, full_softmax_loss(scores, targets))
+    torch.testing.assert_close(sampled, F.cross_entropy(scores, targets))
 
 
 def test_the_log_q_correction_makes_a_skewed_sample_agree_with_the_full_softmax():
@@ -123,7 +147,7 @@ def test_the_log_q_correction_makes_a_skewed_sample_agree_with_the_full_softmax(
     )
     hits = drawn.unsqueeze(0) == targets.unsqueeze(1)
     positive = scores.gather(1, targets.unsqueeze(1)).squeeze(1)
-    full = full_softmax_loss(scores, targets).item()
+    full = F.cross_entropy(scores, targets).item()
     corrected = sampled_softmax_loss(
         positive, scores[:, drawn], log_expected_count=(len(drawn) * q[drawn]).log(), hits=hits
     )
