@@ -26,12 +26,12 @@ from shared.modeling.item_tables import (
     load_item_tables,
     save_item_tables,
 )
-from shared.modeling.mm_rq_vae import MMRQVAE, MMRQVAEConfig, train_mm_rq_vae
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress
+from shared.modeling.quantizer import Quantizer
+from shared.modeling.quantizer_kinds import load_quantizer, quantizer_config, train_quantizer
 from shared.modeling.sasrec import SASRec, train_sasrec
 from shared.modeling.sequences import Split, item_frequency, leave_one_out
-from shared.overriding import overridden
 
 SECONDS_FILE = "seconds.json"
 
@@ -100,16 +100,16 @@ class Ingredients:
         changes: Mapping[str, Any],
         seed: int,
         on_progress: OnProgress,
-    ) -> Timed[MMRQVAE]:
-        """The trained MM-RQ-VAE of these embeddings; `changes` to the settings' quantizer."""
-        config: MMRQVAEConfig = overridden(self.settings.quantizer, changes, "quantizer")
+    ) -> Timed[Quantizer]:
+        """The trained quantizer of these embeddings; `changes` to the settings' quantizer."""
+        config = quantizer_config(self.settings.quantizer, changes, "quantizer")
         config = replace(config, seed=seed)
         sums = {modality: _digest_of(table) for modality, table in embeddings.items()}
         return self._kept(
             "quantizer",
             [asdict(config), sums],
-            lambda folder: train_mm_rq_vae(embeddings, config, on_progress).save(folder),
-            MMRQVAE.load,
+            lambda folder: train_quantizer(embeddings, config, on_progress).save(folder),
+            load_quantizer,
         )
 
     def _content(self) -> ItemTables:

@@ -10,6 +10,7 @@ import yaml
 from shared.errors import InvalidInputError
 from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama, hidden_size
 from shared.modeling.mm_rq_vae import MMRQVAEConfig
+from shared.modeling.quantizer_kinds import QuantizerConfig, quantizer_config
 from shared.modeling.ranker_training import RankerConfig
 from shared.modeling.sasrec import SASRecConfig
 from shared.overriding import overridden
@@ -43,7 +44,7 @@ class Settings:
     data: DataSettings
     encoders: EncoderSettings
     collaborative: SASRecConfig
-    quantizer: MMRQVAEConfig
+    quantizer: QuantizerConfig
     base: BaseSource
     ranker: RankerConfig
 
@@ -71,7 +72,9 @@ def read_settings(path: Path) -> Settings:
         data=section("data", DataSettings()),
         encoders=section("encoders", EncoderSettings()),
         collaborative=section("collaborative", SASRecConfig()),
-        quantizer=section("quantizer", MMRQVAEConfig(dimension=hidden_size(base))),
+        quantizer=quantizer_config(
+            MMRQVAEConfig(dimension=hidden_size(base)), document.get("quantizer") or {}, "quantizer"
+        ),
         base=base,
         ranker=section("ranker", RankerConfig(train_base=base.kind == BaseKind.TINY)),
     )
