@@ -4,7 +4,7 @@ import hashlib
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,18 +17,21 @@ from experiments.ingredients import Ingredients
 from experiments.method import Method
 from experiments.methods.motor import MotorConfig, train_motor
 from shared.errors import InvalidInputError
+from shared.modeling.analysis import INPUT, Analysis, analyse, code_use
 from shared.modeling.evaluation import Scorer, evaluate, popularity_scorer
 from shared.modeling.item_encoder import random_code_embeddings
-from shared.modeling.kendall import behavioural_target_distances, kendall_tau
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress
-from shared.modeling.ranker import Ranker
 from shared.modeling.ranker_training import RankerConfig, train_ranker
+from shared.modeling.spectrum import spectrum_of
 from shared.overriding import overridden
 
 RESULT_FILE = "result.json"
 RANKS_FILE = "ranks.npz"
 TABLE_STD = 0.02
+
+# Of what a result holds: cells that were finished when it held less are computed anew.
+RESULT_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -44,12 +47,12 @@ class Cell:
 
 @dataclass(frozen=True)
 class _Trained:
-    """tau: of a modality's distances, what survives quantization and fine-tuning (Eq. 9)."""
+    """analysis: as far as the model has input embeddings, target embeddings or semantic IDs."""
 
     score: Scorer
     seconds: Mapping[str, float]
     trained_share: float | None = None
-    tau: Mapping[str, Mapping[str, float]] | None = None
+    analysis: Analysis = field(default_factory=Analysis)
 
 
 def compute_cell(
@@ -82,7 +85,10 @@ def _train(
         return _Trained(popularity_scorer(ingredients.frequency), {})
     if method.model == "sasrec":
         model = ingredients.sasrec(seed, on_progress)
-        return _Trained(model.thing.score, {"train": model.seconds}, 1.0)
+        spectrum = spectrum_of(model.thing.collaborative_embeddings())
+        return _Trained(
+            model.thing.score, {"train": model.seconds}, 1.0, Analysis({INPUT: spectrum})
+        )
     if method.model == "motor":
         return _motor(method, seed, ingredients, on_progress)
     return _ranker(method, seed, ingredients, on_progress)
@@ -100,7 +106,8 @@ def _motor(
     started = time.monotonic()
     model = train_motor(ingredients.split, codes, tables, MotorConfig(**collaborative), on_progress)
     seconds = {"quantize": kept.seconds, "train": time.monotonic() - started}
-    return _Trained(model.score, seconds, 1.0)
+    spectra = {INPUT: spectrum_of(model.item_embeddings())}
+    return _Trained(model.score, seconds, 1.0, Analysis(spectra, code_use(codes, tables)))
 
 
 def _embeddings(
@@ -145,8 +152,17 @@ def _ranker(
         fused=method.fused,
     )
     seconds["train"] = time.monotonic() - started
-    tau = _tau(ranker, embeddings, codes, tables, ingredients) if method.input.coded else None
-    return _Trained(ranker.scorer(), seconds, ranker.trainable_share(), tau)
+    split = ingredients.split
+    analysis = analyse(
+        ranker.item_encoder,
+        ranker.fusion_head,
+        tables,
+        split.validation_histories(),
+        split.validation_target,
+    )
+    if method.codes == "table":  # a code an item is no semantic ID
+        analysis = replace(analysis, codes={})
+    return _Trained(ranker.scorer(), seconds, ranker.trainable_share(), analysis)
 
 
 def _without_codes(
@@ -163,33 +179,6 @@ def _without_codes(
             for j in embeddings
         },
     )
-
-
-def _tau(
-    ranker: Ranker,
-    embeddings: Mapping[Modality, Tensor],
-    codes: Mapping[Modality, Tensor],
-    tables: Mapping[Modality, Tensor],
-    ingredients: Ingredients,
-) -> dict[str, dict[str, float]]:
-    """Kendall's tau against E_j of the sums of code embeddings before and after fine-tuning."""
-    split = ingredients.split
-    histories, targets = split.validation_histories(), split.validation_target
-    result: dict[str, dict[str, float]] = {}
-    for j, table in embeddings.items():
-        original = behavioural_target_distances(table, histories, targets)
-        levels = torch.arange(tables[j].shape[0])
-        before = tables[j][levels, codes[j]].sum(dim=1)
-        after = ranker.item_encoder.sum_of_codes(j, codes[j]).detach()
-        result[j.value] = {
-            "quantized": kendall_tau(
-                original, behavioural_target_distances(before, histories, targets)
-            ),
-            "fine-tuned": kendall_tau(
-                original, behavioural_target_distances(after, histories, targets)
-            ),
-        }
-    return result
 
 
 def _write(
@@ -215,7 +204,7 @@ def _write(
         "test": test.as_dict(),
         "seconds": {**trained.seconds, "evaluate": time.monotonic() - started},
         "trained_share": trained.trained_share,
-        "tau": trained.tau,
+        **trained.analysis.as_dict(),
     }
     folder.mkdir(parents=True, exist_ok=True)
     np.savez(
@@ -231,7 +220,13 @@ def _write(
 
 
 def _fingerprint(method: Method, seed: int, ingredients: Ingredients) -> str:
-    document = [asdict(method), seed, ingredients.settings.as_dict(), ingredients.data_fingerprint]
+    document = [
+        RESULT_VERSION,
+        asdict(method),
+        seed,
+        ingredients.settings.as_dict(),
+        ingredients.data_fingerprint,
+    ]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -15,6 +15,7 @@ Model = Literal["popularity", "sasrec", "motor", "ranker"]
 Codes = Literal["quantized", "random", "table", "none"]
 
 TABLES = Path(__file__).parent
+FIGURES = TABLES / "figures"
 
 
 @dataclass(frozen=True)
@@ -43,15 +44,25 @@ class Method:
 def table_methods(table: str, names: Sequence[str] | None = None) -> list[Method]:
     """The rows of a table, a folder beside this file, in the order of their file names.
 
-    names: those wanted, by their name in the table or their file's, in any case.
+    names: those wanted, as `chosen_rows` takes them.
 
     Raises InvalidInputError for an unknown table or row, or a file that makes no sense.
     """
-    folder = TABLES / table
-    files = {path.stem: read_method(path) for path in sorted(folder.glob("*.yaml"))}
+    files = {path.stem: read_method(path) for path in sorted((TABLES / table).glob("*.yaml"))}
     if not files:
-        known = sorted({path.parent.name for path in TABLES.glob("*/*.yaml")})
+        tables = {path.parent.name for path in TABLES.glob("*/*.yaml")} - {FIGURES.name}
+        known = [*sorted(tables), *sorted(path.stem for path in FIGURES.glob("*.yaml"))]
         raise InvalidInputError.of("table", f"{table!r} is none of {', '.join(known)}")
+    return chosen_rows(table, files, names)
+
+
+def chosen_rows(
+    where: str, files: Mapping[str, Method], names: Sequence[str] | None = None
+) -> list[Method]:
+    """Rows by file name -> those wanted, by their own name or their file's, in any case.
+
+    Raises InvalidInputError for an unknown row; where: what has no such row.
+    """
     if names is None:
         return list(files.values())
     wanted = {name.casefold() for name in names}
@@ -65,7 +76,7 @@ def table_methods(table: str, names: Sequence[str] | None = None) -> list[Method
     if missing:
         raise InvalidInputError.of(
             "methods",
-            f"{table} has no row {missing[0]!r}; {', '.join(row.name for row in files.values())}",
+            f"{where} has no row {missing[0]!r}; {', '.join(row.name for row in files.values())}",
         )
     return [method for _, method in chosen]
 

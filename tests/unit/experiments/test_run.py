@@ -10,6 +10,7 @@ from typer.testing import CliRunner
 from experiments import cell as cells
 from experiments.method import table_methods
 from experiments.run import run
+from experiments.study import read_study
 from shared.errors import MmesidError
 
 SETTINGS = """
@@ -58,13 +59,45 @@ def test_every_row_of_a_table_is_trained_evaluated_and_reported(folder, table):
         assert one["test"]["users"] == USERS
         assert set(one["test"]["groups"]) == {"head", "tail", "cold"}
         assert one["test"]["masked"] != one["test"]["unmasked"]
-    for plot in (f"{table}-shop", f"{table}-shop-groups", f"{table}-shop-tau"):
-        assert (folder / "work" / f"{plot}.png").read_bytes().startswith(b"\x89PNG")
+    for plot in ("", "-groups", "-tau", "-spectra"):
+        written = (folder / "work" / f"{table}-shop{plot}.png").read_bytes()
+        assert written.startswith(b"\x89PNG")
     markdown = (folder / "work" / f"{table}-shop.md").read_text()
     for name in names:
         assert f"| {name} | 0." in markdown
     assert "paired t-test over the users" in markdown
     assert "MME-SID runs without visual: the data has none." in markdown
+    ours = next(c for c in document["cells"] if c["method"] == "MME-SID")
+    assert {"input", "target", "fused", "codes_text"} <= set(ours["spectra"])
+    assert set(ours["tau"]) == set(ours["codes"]) == {"collaborative", "text"}
+    assert "| MME-SID | text | 4 | 1" in markdown
+    assert "| method | modality | quantized | fine-tuned |" in markdown
+
+
+def test_rows_without_semantic_ids_have_spectra_alone(folder):
+    _invoke(folder, "table3", "--methods", "popularity,SASRec,ME", "--seeds", "1")
+    document = json.loads((folder / "work" / "table3-shop.json").read_text())
+    popularity, sasrec, me = document["cells"]
+    assert popularity["spectra"] == popularity["codes"] == sasrec["codes"] == sasrec["tau"] == {}
+    assert list(sasrec["spectra"]) == ["input"]
+    assert me["codes"] == {}
+    assert me["spectra"]["input"]["dimensions"] == 16
+
+
+def test_figures_are_drawn_from_cells_that_they_share_with_the_tables(folder, monkeypatch):
+    for table in ("table3", "ablations"):
+        _invoke(folder, table, "--seeds", "1")
+
+    def refuse(*_args, **_options):
+        raise AssertionError("it was trained again")
+
+    monkeypatch.setattr(cells, "train_ranker", refuse)
+    for figure in ("figure3", "figure4", "figure5"):
+        result = _invoke(folder, figure, "--seeds", "1")
+        assert result.exit_code == 0, result.output
+        for panel in read_study(figure).panels:
+            written = (folder / "work" / f"{figure}-shop-{panel}.png").read_bytes()
+            assert written.startswith(b"\x89PNG")
 
 
 def test_a_finished_cell_is_not_computed_again(folder, monkeypatch):
