@@ -4,6 +4,7 @@ from datetime import timedelta
 
 import numpy as np
 import pytest
+import torch
 
 from services.training import run as run_module
 from services.training.lease import LeaseLostError
@@ -18,7 +19,9 @@ from shared.errors import NotFoundError
 from shared.ingestion.item_content import item_content
 from shared.modeling.mm_rq_vae import MMRQVAE
 from shared.modeling.modality import Modality
+from shared.modeling.quantizer_kinds import load_quantizer
 from shared.modeling.ranker import load_for_serving
+from shared.modeling.rq_kmeans import RQKMeans
 from shared.modeling.sasrec import SASRec
 
 CATALOG = "shop"
@@ -103,6 +106,21 @@ async def test_a_run_publishes_a_bundle_that_opens_and_goes_live(
         assert await OutboxRepository(session).depth() == 0
         sids = await SemanticIdRepository(session, CATALOG).of_items(live.version, ["item-39"])
         assert Modality.COLLABORATIVE in sids["item-39"].imputed
+
+
+async def test_a_run_may_choose_the_kind_of_quantizer(shop, resources, settings):
+    run_id = await shop.queue_run(quantizer={"kind": "rq_kmeans", "codebook_size": 4})
+    await run_training(run_id, settings)
+
+    training = await shop.training(run_id)
+    assert training.problem is None
+    bundle = open_bundle(resources.store, CATALOG, training.bundle)
+    assert bundle.manifest.config["quantizer"]["kind"] == "rq_kmeans"
+    quantizer = load_quantizer(bundle.tokenizer)
+    assert isinstance(quantizer, RQKMeans)
+    vectors = {j: torch.from_numpy(table) for j, table in bundle.catalogue.embeddings.items()}
+    for j, codes in quantizer.codes(vectors).items():
+        assert np.array_equal(codes.numpy(), bundle.sids()[j])
 
 
 async def test_a_killed_run_goes_on_at_the_first_stage_without_a_mark(

@@ -1,0 +1,78 @@
+from uuid import uuid4
+
+import numpy as np
+import pytest
+import torch
+
+from services.training.configs import configs_of
+from services.training.context import StageContext
+from services.training.stages import embed, quantize
+from services.training.work_folder import WorkFolder
+from shared.artifacts.store import ArtifactStore
+from shared.contracts.admin import StageProgress, TrainingCreate
+from shared.modeling.item_tables import ItemTables, load_item_tables, save_item_tables
+from shared.modeling.mm_rq_vae import MMRQVAE
+from shared.modeling.modality import Modality
+from shared.modeling.quantizer_kinds import load_quantizer
+from shared.modeling.rq_kmeans import RQKMeans
+from shared.settings import ArtifactSettings, TrainingSettings
+
+C, T = Modality.COLLABORATIVE, Modality.TEXT
+ITEMS, HIDDEN = 40, 16
+
+
+@pytest.fixture
+def work(tmp_path):
+    """A run whose embed stage is done."""
+    store = ArtifactStore(ArtifactSettings(url=str(tmp_path / "store"), cache=tmp_path / "cache"))
+    work = WorkFolder(store, "shop", uuid4())
+    random = np.random.default_rng(0)
+    tables = {
+        j: random.normal(size=(ITEMS, size)).astype(np.float32) for j, size in ((C, 5), (T, 7))
+    }
+    imputed = {j: np.zeros(ITEMS, dtype=bool) for j in tables}
+    save_item_tables(ItemTables(tables, imputed), work.begin(embed.NAME))
+    work.complete(embed.NAME, StageProgress(stage=embed.NAME, done=1, total=1))
+    return work
+
+
+@pytest.mark.parametrize(
+    ("quantizer", "kind", "steps"),
+    [
+        ({"hidden": 8, "epochs": 3}, MMRQVAE, 3),
+        ({"kind": "rq_kmeans", "levels": 3}, RQKMeans, 6),
+    ],
+)
+async def test_items_get_the_codes_of_the_quantizer_that_was_asked_for(
+    work, quantizer, kind, steps
+):
+    request = TrainingCreate(
+        quantizer=quantizer,
+        ranker={"tiny": {"hidden_size": HIDDEN, "intermediate_size": 16, "layers": 1, "heads": 1}},
+    )
+    seen = []
+    context = StageContext(
+        catalog_id="shop",
+        run_id=uuid4(),
+        version="b1",
+        request=request,
+        configs=configs_of(request, TrainingSettings(device="cpu")),
+        resources=None,
+        lease=None,
+        work=work,
+        report=seen.append,
+    )
+    folder = work.begin(quantize.NAME)
+    await quantize.run(context, folder)
+    model = load_quantizer(folder)
+    assert isinstance(model, kind)
+    assert model.code_embeddings(T).shape == (model.levels, model.codebook_size, HIDDEN)
+    codes = quantize.load_codes(folder)
+    embeddings = load_item_tables(work.open(embed.NAME)).embeddings
+    for j in (C, T):
+        again = model.codes({j: torch.from_numpy(embeddings[j])})[j]
+        assert torch.equal(codes[j], again)
+        assert codes[j].shape == (ITEMS, model.levels)
+    assert [(step.stage, step.done, step.total) for step in seen] == [
+        ("quantize", done, steps) for done in range(1, steps + 1)
+    ]
