@@ -161,7 +161,13 @@ class TrainingSettings(_Section):
     base_model: str = Field(
         default="tiny", description="`tiny`, `smollm2`, or the hub id or folder of a Llama model"
     )
+    base_dtype: Literal["float32", "bfloat16", "float16"] = Field(
+        default="float32", description="what the base model's weights are held in"
+    )
     device: str = "auto"
+    processes: int = Field(
+        default=1, ge=1, description="that fine-tune the ranker together, one a GPU"
+    )
     threads: int | None = Field(default=None, ge=1)
     seed: int = 0
     max_history: int = Field(default=50, ge=1)

@@ -39,7 +39,8 @@ class RunConfigs:
 def configs_of(request: TrainingCreate, settings: TrainingSettings) -> RunConfigs:
     """The configs of a run.
 
-    `request.ranker` may also name the `base_model` and, for a tiny one, its sizes as `tiny`.
+    `request.ranker` may also name the `base_model`, the `base_dtype` of its weights and, for a tiny
+    one, its sizes as `tiny`.
 
     Raises:
         InvalidInputError: a name or value that no setting has; the field says which.
@@ -48,7 +49,11 @@ def configs_of(request: TrainingCreate, settings: TrainingSettings) -> RunConfig
     seed = settings.seed if request.seed is None else request.seed
     device = _device(settings.device)
     ranker = dict(request.ranker)
-    base = _base(ranker.pop("base_model", settings.base_model), ranker.pop("tiny", {}))
+    base = _base(
+        ranker.pop("base_model", settings.base_model),
+        ranker.pop("base_dtype", settings.base_dtype),
+        ranker.pop("tiny", {}),
+    )
     quantizer = dict(request.quantizer)
     if "dimension" in quantizer:
         raise InvalidInputError.of("quantizer.dimension", "is the embedding size of the base model")
@@ -68,16 +73,18 @@ def configs_of(request: TrainingCreate, settings: TrainingSettings) -> RunConfig
     )
 
 
-def _base(name: Any, tiny: Any) -> BaseSource:
+def _base(name: Any, dtype: Any, tiny: Any) -> BaseSource:
     if not isinstance(name, str) or not name:
         raise InvalidInputError.of("ranker.base_model", "must be a name")
+    if not isinstance(dtype, str):
+        raise InvalidInputError.of("ranker.base_dtype", "must be a name")
     if not isinstance(tiny, Mapping):
         raise InvalidInputError.of("ranker.tiny", "must be an object")
     kinds = {kind.value: kind for kind in (BaseKind.TINY, BaseKind.SMOLLM2)}
     if name in kinds:
-        base = BaseSource(kind=kinds[name])
+        base = BaseSource(kind=kinds[name], dtype=dtype)
     else:
-        base = BaseSource(kind=BaseKind.CHECKPOINT, name=name)
+        base = BaseSource(kind=BaseKind.CHECKPOINT, name=name, dtype=dtype)
     return replace(base, tiny=overridden(base.tiny, tiny, "ranker.tiny"))
 
 

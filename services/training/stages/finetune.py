@@ -2,14 +2,11 @@
 
 from pathlib import Path
 
-import torch
-
 from services.training.context import StageContext
+from services.training.finetune_job import FinetuneJob, finetune
+from services.training.finetune_together import finetune_together
 from services.training.stages import embed, quantize, snapshot
 from shared.computing import compute
-from shared.modeling.item_tables import load_item_tables
-from shared.modeling.quantizer_kinds import load_quantizer
-from shared.modeling.ranker_training import train_ranker
 
 NAME = "finetune"
 
@@ -20,18 +17,23 @@ async def run(context: StageContext, folder: Path) -> None:
 
 def _train(context: StageContext, folder: Path) -> None:
     work, configs = context.work, context.configs
-    data = snapshot.load_snapshot(work.open(snapshot.NAME))
-    tables = load_item_tables(work.open(embed.NAME))
-    quantizer = load_quantizer(work.open(quantize.NAME))
-    ranker = train_ranker(
-        data.split(),
-        len(data.items),
-        {j: torch.from_numpy(table) for j, table in tables.embeddings.items()},
-        quantize.load_codes(work.open(quantize.NAME)),
-        {j: quantizer.code_embeddings(j) for j in quantizer.modalities},
-        configs.base,
-        configs.ranker,
-        context.report,
-        checkpoint_folder=work.checkpoints(),
+    job = FinetuneJob(
+        snapshot=work.open(snapshot.NAME),
+        embed=work.open(embed.NAME),
+        quantize=work.open(quantize.NAME),
+        checkpoints=work.checkpoints(),
+        output=folder,
+        base=configs.base,
+        ranker=configs.ranker,
     )
-    ranker.to("cpu").save(folder)
+    settings = context.resources.settings.training
+    if settings.processes == 1:
+        finetune(job, context.report)
+    else:
+        finetune_together(
+            job,
+            settings.processes,
+            context.report,
+            check=context.lease.check,
+            threads=settings.threads,
+        )

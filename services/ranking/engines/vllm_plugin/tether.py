@@ -1,12 +1,8 @@
 """vLLM's processes end with the one that started them, however that ended."""
 
 import multiprocessing
-import os
-import signal
-import threading
-import time
 
-LOOK_EVERY_S = 0.5
+from shared.tether import end_with
 
 
 def end_with_parent() -> None:
@@ -15,12 +11,5 @@ def end_with_parent() -> None:
     In a process that was not started by another Python process nothing happens.
     """
     parent = multiprocessing.parent_process()
-    if parent is None:
-        return
-
-    def watch() -> None:
-        while os.getppid() == parent.pid:
-            time.sleep(LOOK_EVERY_S)
-        os.kill(os.getpid(), signal.SIGKILL)
-
-    threading.Thread(target=watch, name="end-with-parent", daemon=True).start()
+    if parent is not None and parent.pid is not None:
+        end_with(parent.pid)
