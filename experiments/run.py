@@ -2,7 +2,7 @@
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,8 +13,15 @@ from experiments.cell import Cell, compute_cell
 from experiments.ingredients import Ingredients
 from experiments.method import Method
 from experiments.plots import panel_figure
+from experiments.quantizer_table import (
+    QUANTIZERS,
+    Measured,
+    measure,
+    quantizer_figures,
+    quantizer_report,
+)
 from experiments.settings import read_settings
-from experiments.study import read_study
+from experiments.study import Outcome, Study, read_study
 from experiments.table import report
 from shared.errors import MmesidError
 from shared.modeling.progress import Progress
@@ -25,7 +32,8 @@ SMALL = Path(__file__).parent / "small.yaml"
 
 def run(
     study: Annotated[
-        str, typer.Argument(help="table3, ablations, ...: a folder of rows; or figure3, 4, 5.")
+        str,
+        typer.Argument(help="table3, ablations, quantizers: a folder of rows; or figure3, 4, 5."),
     ],
     data: Annotated[Path, typer.Option(help="A folder of data, or `synthetic`.")],
     methods: Annotated[str | None, typer.Option(help="Rows, by comma; all of the study.")] = None,
@@ -53,31 +61,50 @@ def _run(
     work: Path,
 ) -> None:
     study = read_study(name, names)
-    rows = study.rows
     settings = read_settings(settings_file)
     catalogue = read_catalogue(data, settings.data, _say)
     ingredients = Ingredients(catalogue, settings, work, _say)
+    if name == QUANTIZERS:
+        outcome = _measured(study, seeds, ingredients)
+    else:
+        outcome = _ranked(study, seeds, ingredients, work)
+    stem = f"{name}-{catalogue.name}"
+    (work / f"{stem}.md").write_text(f"# {name}, {catalogue.name}, {seeds} seeds\n\n{outcome.text}")
+    document = {"settings": settings.as_dict(), "cells": outcome.cells}
+    (work / f"{stem}.json").write_text(json.dumps(document, indent=2) + "\n")
+    for ending, figure in outcome.figures.items():
+        write_figure(figure, work / f"{'-'.join(filter(None, (stem, ending)))}.png")
+    typer.echo(outcome.text)
+
+
+def _ranked(study: Study, seeds: int, ingredients: Ingredients, work: Path) -> Outcome:
     done: dict[str, list[Cell]] = {}
-    # Seed by seed: a table that is interrupted has all of its rows first.
+    for seed, method, bar in _turns(study.rows, seeds):
+        cell = compute_cell(method, seed, ingredients, work, bar)
+        done.setdefault(method.name, []).append(cell)
+        ndcg = cell.result["validation"]["masked"]["ndcg@10"]
+        _say(f"seed {seed}, {method.name}: validation nDCG@10 {ndcg:.4f}")
+    cells = [cell.result for row in done.values() for cell in row]
+    drawn = {ending: panel_figure(panel, cells) for ending, panel in study.panels.items()}
+    figures = {ending: figure for ending, figure in drawn.items() if figure is not None}
+    return Outcome(report(done), cells, figures)
+
+
+def _measured(study: Study, seeds: int, ingredients: Ingredients) -> Outcome:
+    done: dict[str, list[Measured]] = {}
+    for seed, method, bar in _turns(study.rows, seeds):
+        measured = measure(method, seed, ingredients, bar)
+        done.setdefault(method.name, []).append(measured)
+        _say(f"seed {seed}, {method.name}: trained in {measured['seconds']:.1f} s")
+    cells = [measured for row in done.values() for measured in row]
+    return Outcome(quantizer_report(done), cells, quantizer_figures(done))
+
+
+def _turns(rows: Sequence[Method], seeds: int) -> Iterator[tuple[int, Method, "_Bar"]]:
+    """Seed by seed: a table that is interrupted has all of its rows first."""
     for seed in range(seeds):
         for place, method in enumerate(rows, start=1):
-            cell = compute_cell(
-                method, seed, ingredients, work, _Bar(method, seed, place, len(rows))
-            )
-            done.setdefault(method.name, []).append(cell)
-            ndcg = cell.result["validation"]["masked"]["ndcg@10"]
-            _say(f"seed {seed}, {method.name}: validation nDCG@10 {ndcg:.4f}")
-    text = report(done)
-    stem = f"{name}-{catalogue.name}"
-    (work / f"{stem}.md").write_text(f"# {name}, {catalogue.name}, {seeds} seeds\n\n{text}")
-    cells = [cell.result for row in done.values() for cell in row]
-    document = {"settings": settings.as_dict(), "cells": cells}
-    (work / f"{stem}.json").write_text(json.dumps(document, indent=2) + "\n")
-    for panel_name, panel in study.panels.items():
-        figure = panel_figure(panel, cells)
-        if figure is not None:
-            write_figure(figure, work / f"{'-'.join(filter(None, (stem, panel_name)))}.png")
-    typer.echo(text)
+            yield seed, method, _Bar(method, seed, place, len(rows))
 
 
 class _Bar:

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, Literal, get_args
 
 import yaml
+from matplotlib.figure import Figure
 
 from experiments.method import (
     FIGURES,
@@ -48,6 +49,16 @@ class Study:
 
     rows: Sequence[Method]
     panels: Mapping[str, Panel]
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What a study comes to. text: Markdown. cells: the results of all rows, as JSON has them.
+    figures: by what the name of their file ends with."""
+
+    text: str
+    cells: Sequence[Mapping[str, Any]]
+    figures: Mapping[str, Figure]
 
 
 PANELS_OF_A_TABLE = {

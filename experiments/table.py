@@ -1,10 +1,11 @@
 """The finished cells as tables: mean ± standard deviation over the seeds."""
 
 from collections.abc import Mapping, Sequence
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 from experiments.cell import Cell
+from experiments.markdown import markdown_table, mean_and_deviation
 from experiments.significance import compare
 from shared.modeling.analysis import FUSED, INPUT, TARGET
 from shared.modeling.modality import Modality
@@ -32,7 +33,7 @@ def report(rows: Mapping[str, Row]) -> str:
         ("Kendall's tau: order of E_j's distances kept by the code embeddings", _tau(rows)),
     ):
         if len(lines) > 1:
-            sections.append(f"### {title}\n\n{_markdown(lines[0], lines[1:])}")
+            sections.append(f"### {title}\n\n{markdown_table(lines[0], lines[1:])}")
     missing = [
         f"{name} runs without {', '.join(row[0].result['missing'])}: the data has none."
         for name, row in rows.items()
@@ -43,10 +44,13 @@ def report(rows: Mapping[str, Row]) -> str:
 
 def _metrics(rows: Mapping[str, Row], view: str) -> str:
     lines = [
-        [name, *(_figure([cell.result["test"][view][m] for cell in row]) for m in METRICS)]
+        [
+            name,
+            *(mean_and_deviation([cell.result["test"][view][m] for cell in row]) for m in METRICS),
+        ]
         for name, row in rows.items()
     ]
-    return _markdown(["method", *METRICS], lines)
+    return markdown_table(["method", *METRICS], lines)
 
 
 def _groups(rows: Mapping[str, Row]) -> str:
@@ -55,9 +59,11 @@ def _groups(rows: Mapping[str, Row]) -> str:
 
     def figure(row: Row, group: str) -> str:
         results = [cell.result["test"]["groups"][group] for cell in row]
-        return _figure([result["masked"]["ndcg@10"] for result in results if result["users"]])
+        return mean_and_deviation(
+            [result["masked"]["ndcg@10"] for result in results if result["users"]]
+        )
 
-    return _markdown(
+    return markdown_table(
         ["method", *heads],
         [[name, *(figure(row, group) for group in GROUPS)] for name, row in rows.items()],
     )
@@ -73,7 +79,7 @@ def _significance(rows: Mapping[str, Row]) -> str:
             low, high = lead.interval
             figures = [f"{lead.difference:+.4f}", f"{low:+.4f} to {high:+.4f}", f"{lead.p:.2g}"]
             lines.append([name, *figures])
-    table = _markdown(["method", f"lead of {best}", "95 % interval", "p"], lines)
+    table = markdown_table(["method", f"lead of {best}", "95 % interval", "p"], lines)
     return (
         f"### Test nDCG@10, history masked: {best} (best on validation) against each other row,"
         f" paired t-test over the users\n\n{table}"
@@ -90,13 +96,13 @@ def _cost(rows: Mapping[str, Row]) -> str:
         share = results[0]["trained_share"]
         return [
             name,
-            _figure([result["validation"]["masked"]["ndcg@10"] for result in results]),
+            mean_and_deviation([result["validation"]["masked"]["ndcg@10"] for result in results]),
             f"{mean(result['seconds'].get('train', 0.0) for result in results):.0f}",
             f"{mean(result['seconds'].get('quantize', 0.0) for result in results):.0f}",
             "-" if share is None else f"{share:.2%}",
         ]
 
-    return _markdown(
+    return markdown_table(
         [
             "method",
             "validation ndcg@10",
@@ -119,7 +125,9 @@ def _collapse(rows: Mapping[str, Row]) -> list[list[str]]:
 
     def figure(name: str, table: str) -> str:
         results = [cell.result["spectra"] for cell in rows[name]]
-        return _figure([result[table]["collapsed"] for result in results if table in result])
+        return mean_and_deviation(
+            [result[table]["collapsed"] for result in results if table in result]
+        )
 
     heads = ["method", *(table.replace("_", " ") for table in tables)]
     lines = [
@@ -161,21 +169,8 @@ def _tau(rows: Mapping[str, Row]) -> list[list[str]]:
         for modality in row[0].result["tau"]:
             taus = [cell.result["tau"][modality] for cell in row]
             figures = [
-                _figure([tau[stage] for tau in taus if tau[stage] is not None])
+                mean_and_deviation([tau[stage] for tau in taus if tau[stage] is not None])
                 for stage in TAU_STAGES
             ]
             lines.append([name, modality, *figures])
     return lines
-
-
-def _figure(values: Sequence[float]) -> str:
-    if not values:
-        return "-"
-    if len(values) == 1:
-        return f"{values[0]:.4f}"
-    return f"{mean(values):.4f} ± {stdev(values):.4f}"
-
-
-def _markdown(heads: Sequence[str], lines: Sequence[Sequence[str]]) -> str:
-    rows = [heads, ["---"] * len(heads), *lines]
-    return "\n".join(f"| {' | '.join(row)} |" for row in rows)

@@ -8,6 +8,7 @@ import typer
 from typer.testing import CliRunner
 
 from experiments import cell as cells
+from experiments import ingredients
 from experiments.method import table_methods
 from experiments.run import run
 from experiments.study import read_study
@@ -98,6 +99,32 @@ def test_figures_are_drawn_from_cells_that_they_share_with_the_tables(folder, mo
         for panel in read_study(figure).panels:
             written = (folder / "work" / f"{figure}-shop-{panel}.png").read_bytes()
             assert written.startswith(b"\x89PNG")
+
+
+def test_the_table_of_quantizers_measures_every_row_and_ranks_nothing(folder, monkeypatch):
+    monkeypatch.setattr(cells, "train_ranker", None)
+    result = _invoke(folder, "quantizers", "--seeds", "2")
+    assert result.exit_code == 0, result.output
+    work = folder / "work"
+    document = json.loads((work / "quantizers-shop.json").read_text())
+    names = [method.name for method in table_methods("quantizers")]
+    assert [c["method"] for c in document["cells"]] == [name for name in names for _ in (0, 1)]
+    for one in document["cells"]:
+        assert set(one["modalities"]) == {"collaborative", "text"}
+    markdown = (work / "quantizers-shop.md").read_text()
+    for name in names:
+        assert markdown.count(f"| {name} | ") == 3
+    for plot in ("tau", "collisions"):
+        assert (work / f"quantizers-shop-{plot}.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_quantizer_that_was_trained_is_not_trained_again(folder, monkeypatch):
+    options = ("quantizers", "--methods", "RQ-KMeans,MSE", "--seeds", "1")
+    first = _invoke(folder, *options)
+    monkeypatch.setattr(ingredients, "train_quantizer", None)
+    second = _invoke(folder, *options)
+    assert second.exit_code == 0, second.output
+    assert first.stdout == second.stdout
 
 
 def test_a_finished_cell_is_not_computed_again(folder, monkeypatch):
