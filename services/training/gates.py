@@ -1,6 +1,7 @@
 """What a bundle must fulfil before it goes live."""
 
 from collections.abc import Mapping, Sequence
+from math import ceil
 from typing import Any
 
 import torch
@@ -8,7 +9,9 @@ from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
 from shared.errors import ConflictError
+from shared.modeling.analysis import KeptDistances
 from shared.modeling.modality import Modality
+from shared.modeling.spectrum import Spectrum
 
 # Two trainings on the same data differ by a few percent through their seeds alone.
 NDCG_TOLERANCE = 0.05
@@ -16,6 +19,17 @@ GATED_METRIC = "ndcg@10"
 
 # A healthy codebook uses nearly all codes that the vectors allow; below this it has collapsed.
 LOWEST_CODE_USAGE = 0.25
+
+# Quantization must keep some of the order of distances: noise keeps none. Between fewer pairs of
+# items than these, chance alone may turn a small tau negative.
+LOWEST_TAU = 0.0
+FEWEST_DISTANCES = 100
+
+# Of the dimensions that a table can fill, its rows or its width, this share must not have
+# collapsed, and never fewer than two: in one dimension items differ by their length alone. A
+# healthy table fills most of them; E_c alone, projected into 4096 dimensions, fills 1.6 %.
+LOWEST_HEALTHY_SHARE = 0.05
+LOWEST_HEALTHY = 2
 
 
 class Gate(BaseModel):
@@ -75,6 +89,38 @@ def code_usage_gate(
         explanation=f"the level used least uses {min(used):.0%} of {reachable} codes;"
         f" at least {LOWEST_CODE_USAGE:.0%} are needed",
         figures={f"level_{level}": share for level, share in enumerate(used, start=1)},
+    )
+
+
+def tau_gate(modality: Modality, kept: KeptDistances) -> Gate:
+    """The quantized embeddings must keep some of the order of distances (Eq. 9)."""
+    name = f"tau-{modality.value}"
+    if kept.quantized is None or kept.distances < FEWEST_DISTANCES:
+        return Gate(
+            name=name,
+            passed=True,
+            explanation="there are too few different distances to tell",
+            figures={"distances": kept.distances},
+        )
+    return Gate(
+        name=name,
+        passed=kept.quantized > LOWEST_TAU,
+        explanation=f"Kendall's tau after quantization is {kept.quantized:.4f};"
+        f" more than {LOWEST_TAU:g} is needed",
+        figures={"tau": kept.quantized, "distances": kept.distances},
+    )
+
+
+def spectrum_gate(table: str, spectrum: Spectrum) -> Gate:
+    """A table that the ranker reads or scores with must not have collapsed (Sec. 3.1)."""
+    reachable = len(spectrum.log10)
+    lowest = max(ceil(LOWEST_HEALTHY_SHARE * reachable), min(LOWEST_HEALTHY, reachable))
+    return Gate(
+        name=f"spectrum-{table}",
+        passed=spectrum.healthy >= lowest,
+        explanation=f"{spectrum.healthy} of {reachable} dimensions have not collapsed;"
+        f" at least {lowest} are needed",
+        figures={"healthy": spectrum.healthy, "reachable": reachable, "lowest": lowest},
     )
 
 

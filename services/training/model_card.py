@@ -7,6 +7,22 @@ from shared.artifacts.bundle import Manifest
 
 SHOWN_METRICS = ("hr@5", "ndcg@5", "hr@10", "ndcg@10", "hr@20", "ndcg@20")
 
+TABLES = {
+    "collaborative": "E_c",
+    "text": "E_t",
+    "visual": "E_v",
+    "input": "input embeddings",
+    "target": "target items E_x",
+    "fused": "target matrix E*",
+    "codes_collaborative": "sums of collaborative codes",
+    "codes_text": "sums of text codes",
+    "codes_visual": "sums of visual codes",
+}
+
+# Files beside the README.
+SPECTRA_PLOT = "spectra.png"
+TAU_PLOT = "tau.png"
+
 
 def model_card(manifest: Manifest) -> str:
     """Markdown."""
@@ -31,6 +47,17 @@ def model_card(manifest: Manifest) -> str:
         "Leave-one-out, the whole catalogue ranked, on the test items.",
         _table("The history left out of the ranking", manifest.metrics, "masked"),
         _table("The history left in", manifest.metrics, "unmasked"),
+        "## Semantic IDs\n",
+        _codes(manifest.metrics["semantic_ids"]),
+        "## Forgetting\n",
+        "How much of the order of distances between the items of a history and the next one"
+        " the code embeddings keep: Kendall's tau, 1 being all of it.",
+        _tau(manifest.metrics["semantic_ids"]),
+        "## Collapse\n",
+        "A dimension has collapsed where its singular value is less than a thousandth of the"
+        " largest; of a table with fewer rows than dimensions the rest counts as collapsed too.",
+        _collapse(manifest.metrics["collapsed"]),
+        f"![Singular values of the tables]({SPECTRA_PLOT})",
         "## Gates\n",
         "\n".join(
             f"- {'passed' if gate['passed'] else 'FAILED'}: {gate['name']}: {gate['explanation']}"
@@ -38,6 +65,39 @@ def model_card(manifest: Manifest) -> str:
         ),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _codes(figures: Mapping[str, Any]) -> str:
+    lines = [
+        "| | level | codes | in use | perplexity | dead | items that share their whole ID |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    for modality, of in figures.items():
+        levels = zip(of["usage"], of["perplexity"], of["dead_codes"], strict=True)
+        for level, (usage, perplexity, dead) in enumerate(levels, start=1):
+            sharing = f"{of['collision_rate']:.1%}" if level == 1 else ""
+            lines.append(
+                f"| {modality if level == 1 else ''} | {level} | {of['size']} | {usage:.0%}"
+                f" | {perplexity:.1f} | {dead:.0f} | {sharing} |"
+            )
+    return "\n".join(lines)
+
+
+def _tau(figures: Mapping[str, Any]) -> str:
+    lines = ["| | after quantization | after fine-tuning |", "|---|---|---|"]
+    for modality, of in figures.items():
+        taus = [of["kendall_tau"], of["kendall_tau_fine_tuned"]]
+        shown = " | ".join("too few distances" if tau is None else f"{tau:.4f}" for tau in taus)
+        lines.append(f"| {modality} | {shown} |")
+    if any(of["kendall_tau"] is not None for of in figures.values()):
+        lines += ["", f"![Kendall's tau]({TAU_PLOT})"]
+    return "\n".join(lines)
+
+
+def _collapse(collapsed: Mapping[str, float]) -> str:
+    lines = ["| table | collapsed dimensions |", "|---|---|"]
+    lines += [f"| {TABLES[name]} | {share:.1%} |" for name, share in collapsed.items()]
+    return "\n".join(lines)
 
 
 def _table(caption: str, metrics: Mapping[str, Any], history: str) -> str:

@@ -7,7 +7,7 @@
       sids.parquet     item_id, modality, codes
       ranker/          LoRA adapter, item encoder, fusion head, the base model or its name
       catalogue/       items.json (ids), catalogue.safetensors (see `Catalogue`)
-      report/          metrics.json, README.md
+      report/          metrics.json, analysis.json, spectra.png, tau.png, README.md
 
 `Bundle` reads one; `write_catalogue`, `write_sids` and `write_manifest` make one. The weights are
 written and read by the models themselves (`shared.modeling`), each in its own folder.

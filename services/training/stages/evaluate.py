@@ -4,28 +4,34 @@ import json
 from pathlib import Path
 from typing import Any
 
-import torch
 from pydantic import TypeAdapter
 from torch import Tensor
 
 from services.training.context import StageContext
-from services.training.gates import Gate, code_usage_gate, live_ndcg_of, ranking_gate
-from services.training.stages import collaborative, embed, finetune, quantize, snapshot
+from services.training.gates import (
+    Gate,
+    code_usage_gate,
+    live_ndcg_of,
+    ranking_gate,
+    spectrum_gate,
+    tau_gate,
+)
+from services.training.stages import collaborative, finetune, quantize, snapshot
 from services.training.stages.snapshot import Snapshot
 from shared.computing import compute
 from shared.database.bundles import BundleRepository
+from shared.modeling.analysis import FUSED, INPUT, Analysis, analyse
 from shared.modeling.evaluation import Evaluation, Scorer, evaluate, popularity_scorer
-from shared.modeling.item_tables import load_item_tables
-from shared.modeling.kendall import behavioural_target_distances, kendall_tau
+from shared.modeling.item_encoder import ItemEncoder
 from shared.modeling.progress import Progress
 from shared.modeling.quantizer_kinds import load_quantizer
-from shared.modeling.ranker import load_for_serving
-from shared.modeling.residual_quantizer import code_statistics
+from shared.modeling.ranker import load_for_serving, load_item_side
 from shared.modeling.sasrec import SASRec
 from shared.modeling.sequences import ItemRows
 
 NAME = "evaluate"
 METRICS_FILE = "metrics.json"
+ANALYSIS_FILE = "analysis.json"
 GATES_FILE = "gates.json"
 MODELS = ("popularity", "sasrec", "ranker")
 
@@ -44,6 +50,12 @@ def load_metrics(folder: Path) -> dict[str, Any]:
     return document
 
 
+def load_analysis(folder: Path) -> dict[str, Any]:
+    """`Analysis.as_dict`."""
+    document: dict[str, Any] = json.loads((folder / ANALYSIS_FILE).read_text())
+    return document
+
+
 def load_gates(folder: Path) -> list[Gate]:
     return TypeAdapter(list[Gate]).validate_json((folder / GATES_FILE).read_bytes())
 
@@ -56,8 +68,18 @@ def _evaluate(context: StageContext, data: Snapshot, live_ndcg: float | None, fo
         metrics[model] = evaluation.as_dict()
         figure = {f"{model}_ndcg@10": evaluation.masked["ndcg@10"]}
         context.report(Progress(NAME, done, total, figure))
-    metrics["semantic_ids"], gates = _semantic_ids(context, data)
-    gates.insert(0, ranking_gate(metrics["ranker"]["masked"]["ndcg@10"], live_ndcg))
+    context.lease.check()
+    encoder, head = load_item_side(context.work.open(finetune.NAME))
+    quantizer = load_quantizer(context.work.open(quantize.NAME))
+    start = {j: quantizer.code_embeddings(j) for j in quantizer.modalities}
+    split = data.split()
+    analysis = analyse(encoder, head, start, split.test_histories(), split.test_target)
+    metrics |= _figures(analysis)
+    gates = [
+        ranking_gate(metrics["ranker"]["masked"]["ndcg@10"], live_ndcg),
+        *_gates(analysis, encoder),
+    ]
+    (folder / ANALYSIS_FILE).write_text(json.dumps(analysis.as_dict()))
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2))
     (folder / GATES_FILE).write_bytes(TypeAdapter(list[Gate]).dump_json(gates, indent=2))
     context.report(Progress(NAME, total, total))
@@ -93,28 +115,25 @@ def _scorer(context: StageContext, model: str, data: Snapshot) -> Scorer:
     return load_for_serving(context.work.open(finetune.NAME)).to(device).scorer()
 
 
-def _semantic_ids(context: StageContext, data: Snapshot) -> tuple[dict[str, Any], list[Gate]]:
-    """How the codes are used, and how much distance information they keep (Sec. 3.2)."""
-    tables = load_item_tables(context.work.open(embed.NAME))
-    model = load_quantizer(context.work.open(quantize.NAME))
-    codes = quantize.load_codes(context.work.open(quantize.NAME))
-    quantized = model.quantized(codes)
-    figures: dict[str, Any] = {}
-    gates = []
-    for modality in model.modalities:
-        embeddings = torch.from_numpy(tables.embeddings[modality])
-        figures[modality.value] = {
-            **code_statistics(codes[modality], model.codebook_size),
-            "kendall_tau": _kept_distances(data, embeddings, quantized[modality]),
-        }
-        gates.append(code_usage_gate(modality, codes[modality], embeddings, model.codebook_size))
-    return figures, gates
+def _figures(analysis: Analysis) -> dict[str, Any]:
+    """How the codes are used, how much distance information they keep, how far tables collapse."""
+    return {
+        "semantic_ids": {
+            j.value: {
+                **analysis.codes[j],
+                "kendall_tau": kept.quantized,
+                "kendall_tau_fine_tuned": kept.fine_tuned,
+            }
+            for j, kept in analysis.tau.items()
+        },
+        "collapsed": {name: spectrum.collapsed for name, spectrum in analysis.spectra.items()},
+    }
 
 
-def _kept_distances(data: Snapshot, embeddings: Tensor, quantized: Tensor) -> float | None:
-    """Kendall's tau between the distances of histories to targets before and after (Eq. 9)."""
-    split = data.split()
-    histories, targets = split.test_histories(), split.test_target
-    before = behavioural_target_distances(embeddings, histories, targets)
-    after = behavioural_target_distances(quantized, histories, targets)
-    return kendall_tau(before, after) if len(before) >= 2 else None
+def _gates(analysis: Analysis, encoder: ItemEncoder) -> list[Gate]:
+    gates = [
+        code_usage_gate(j, encoder.codes(j), encoder.embeddings(j), analysis.codes[j]["size"])
+        for j in encoder.modalities
+    ]
+    gates += [tau_gate(j, kept) for j, kept in analysis.tau.items()]
+    return gates + [spectrum_gate(name, analysis.spectra[name]) for name in (INPUT, FUSED)]

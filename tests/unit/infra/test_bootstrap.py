@@ -36,8 +36,7 @@ STAMP = Stamp(root="/a b", pyproject="abc", python="3.11.7", extras=("cpu", "dev
         (["test"], True, ("gpu", "dev")),
         ([], False, ("cpu",)),
         (["import", "test"], False, ("cpu",)),
-        (["experiment", "table3"], False, ("cpu", "experiments")),
-        (["experiment", "table3"], True, ("gpu", "experiments")),
+        (["experiment", "table3"], False, ("cpu",)),
     ],
 )
 def test_a_command_gets_the_tools_it_needs(arguments, has_gpu, extras):
@@ -182,10 +181,6 @@ def test_an_address_is_reachable_only_while_something_listens_there():
 )
 def test_a_stamp_covers_the_same_installation_with_the_same_or_fewer_extras(wanted, covered):
     assert STAMP.covers(wanted) is covered
-
-
-def test_the_development_tools_cover_the_experiments():
-    assert STAMP.covers(Stamp("/a b", "abc", "3.11.7", ("cpu", "experiments")))
 
 
 def test_what_is_installed_for_a_gpu_serves_without_one_too():

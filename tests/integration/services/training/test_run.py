@@ -1,4 +1,5 @@
 import asyncio
+import json
 import re
 from datetime import timedelta
 
@@ -75,7 +76,15 @@ async def test_a_run_publishes_a_bundle_that_opens_and_goes_live(
     assert manifest.dataset["unknown_interactions"] == 1
     assert manifest.dataset["short_sequences"] == 1
     assert manifest.encoders == {Modality.TEXT: "text-1", Modality.VISUAL: "image-1"}
-    assert set(manifest.metrics) == {"popularity", "sasrec", "ranker", "semantic_ids", "gates"}
+    assert set(manifest.metrics) == {
+        "popularity", "sasrec", "ranker", "semantic_ids", "collapsed", "gates",
+    }  # fmt: skip
+    assert [gate["name"] for gate in manifest.metrics["gates"]] == [
+        "ranking",
+        *(f"{of}-{j.value}" for of in ("code-usage", "tau") for j in Modality),
+        "spectrum-input",
+        "spectrum-fused",
+    ]
     assert catalogue.item_ids[:2] == ["item-0", "item-1"]
     cold = catalogue.frequency == 0
     assert cold[38]
@@ -91,8 +100,17 @@ async def test_a_run_publishes_a_bundle_that_opens_and_goes_live(
     assert np.allclose(ranker.fused_matrix().numpy(), catalogue.fused, atol=1e-5)
     assert MMRQVAE.load(bundle.tokenizer).modalities == tuple(Modality)
     assert bundle.sids()[Modality.TEXT].shape == (40, 4)
-    assert "ndcg@10" in (bundle.folder / "report" / "README.md").read_text()
+    report = bundle.folder / "report"
+    analysis = json.loads((report / "analysis.json").read_text())
+    assert len(analysis["spectra"]["fused"]["log10"]) == catalogue.fused.shape[1]
+    assert analysis["tau"]["text"]["distances"] == 60 * 5
+    assert "ndcg@10" in (report / "README.md").read_text()
+    for plot in ("spectra.png", "tau.png"):
+        assert f"({plot})" in (report / "README.md").read_text()
+        assert (report / plot).read_bytes().startswith(b"\x89PNG")
+    files = {path.name for path in report.iterdir()}
     assert {"ranker/ranker.json", "sids.parquet"} <= set(manifest.files)
+    assert {f"report/{name}" for name in files} <= set(manifest.files)
 
     assert [call for call in stand_ins.loaded if call[1] != training.bundle] == []
     assert {name for name, _ in stand_ins.loaded} == {"tokenization", "ranking"}

@@ -1,7 +1,18 @@
+import pytest
 import torch
 
-from services.training.gates import code_usage_gate, failure_of, live_ndcg_of, ranking_gate
+from services.training.gates import (
+    FEWEST_DISTANCES,
+    code_usage_gate,
+    failure_of,
+    live_ndcg_of,
+    ranking_gate,
+    spectrum_gate,
+    tau_gate,
+)
+from shared.modeling.analysis import KeptDistances
 from shared.modeling.modality import Modality
+from shared.modeling.spectrum import Spectrum, spectrum_of
 
 
 def test_a_ranker_may_be_a_little_worse_than_the_live_one_and_no_more():
@@ -40,6 +51,57 @@ def test_a_collapsed_level_fails_the_gate_and_is_named():
 def test_items_that_are_all_alike_can_have_no_more_codes_than_that():
     codes = torch.zeros(64, 4, dtype=torch.int64)
     assert code_usage_gate(Modality.VISUAL, codes, torch.ones(64, 4), 256).passed
+
+
+@pytest.mark.parametrize(
+    ("tau", "passed"), [(0.3, True), (0.001, True), (0.0, False), (-0.2, False)]
+)
+def test_quantization_must_keep_some_of_the_order_of_distances(tau, passed):
+    gate = tau_gate(Modality.TEXT, KeptDistances(tau, 0.0, FEWEST_DISTANCES))
+    assert gate.name == "tau-text"
+    assert gate.passed is passed
+    assert gate.figures["tau"] == tau
+
+
+@pytest.mark.parametrize(
+    "kept", [KeptDistances(-0.5, 0.0, FEWEST_DISTANCES - 1), KeptDistances(None, None, 5000)]
+)
+def test_too_few_distances_say_nothing_about_tau(kept):
+    assert tau_gate(Modality.TEXT, kept).passed
+
+
+def test_what_fine_tuning_forgets_is_reported_and_no_gate():
+    assert tau_gate(Modality.TEXT, KeptDistances(0.3, -0.1, FEWEST_DISTANCES)).passed
+
+
+def with_healthy(healthy, reachable, dimensions):
+    return Spectrum((0.0,) * healthy + (-6.0,) * (reachable - healthy), dimensions)
+
+
+@pytest.mark.parametrize(
+    ("healthy", "reachable", "dimensions", "passed"),
+    [
+        (64, 4096, 4096, False),  # E_c alone in the space of an LLM of 8B
+        (205, 4096, 4096, True),
+        (40, 40, 4096, True),  # an honest catalogue of 40 items
+        (2, 16, 16, True),
+        (1, 16, 16, False),  # items differ by their length alone
+        (1, 1, 16, True),
+    ],
+)
+def test_a_table_must_fill_some_of_the_dimensions_that_it_can(
+    healthy, reachable, dimensions, passed
+):
+    gate = spectrum_gate("input", with_healthy(healthy, reachable, dimensions))
+    assert gate.name == "spectrum-input"
+    assert gate.passed is passed
+    assert gate.figures["healthy"] == healthy
+
+
+def test_nearly_equal_rows_fail_the_gate_and_random_ones_pass():
+    rows = torch.randn(30, 12, generator=torch.Generator().manual_seed(0))
+    assert spectrum_gate("input", spectrum_of(rows)).passed
+    assert not spectrum_gate("input", spectrum_of(1 + 1e-5 * rows)).passed
 
 
 def test_gates_that_hold_are_no_failure():
