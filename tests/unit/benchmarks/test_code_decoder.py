@@ -6,7 +6,7 @@ import torch
 
 from benchmarks.ranking_parts.backbone import Backbone
 from benchmarks.ranking_parts.code_decoder import CodeDecoder
-from benchmarks.ranking_parts.trie import Trie
+from experiments.methods.trie import Trie
 
 SIZE, LEVELS = 6, 4
 HISTORIES = [np.array([3, 1, 4, 15, 92]), np.array([65]), np.array([35, 8, 97, 93, 23, 84, 62, 64])]

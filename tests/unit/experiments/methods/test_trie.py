@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 import torch
 
-from benchmarks.ranking_parts.trie import Trie
+from experiments.methods.trie import Trie
 
 SIZE = 5
 

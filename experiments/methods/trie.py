@@ -55,6 +55,11 @@ class Trie:
         found: NDArray[np.int64] = self._rows[self._first_row[leaf] : self._first_row[leaf + 1]]
         return found
 
+    def first_rows(self, leaves: Tensor) -> Tensor:
+        """One item of each semantic ID, the only one where all IDs are different; any shape."""
+        rows = torch.from_numpy(self._rows[self._first_row[:-1]]).to(leaves.device)
+        return rows[leaves]
+
     def used_up(self, level: int, rows: NDArray[np.int64]) -> NDArray[np.int64]:
         """The children [n] of a level's nodes all of whose items are among these different rows."""
         nodes, counts = np.unique(self._node_of[level][rows], return_counts=True)
