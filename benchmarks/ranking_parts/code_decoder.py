@@ -4,7 +4,8 @@
     o --> 256 codes of level 1 --> 20 beams --> 20 tokens --> level 2 --> ... --> 20 items
 
 Each of the three further steps runs the beams' 20 tokens as one block behind the prompt's keys and
-values (`experiments.methods.beams`). Only codes that continue to an existing, unseen item are taken.
+values (`experiments.methods.beams`). Only codes that continue to an existing, unseen item are
+taken.
 
 It is spared the four tokens an item that TIGER reads a history with: its prompt is ours. Codes are
 scored against the 256 of their level, not against the whole vocabulary.
