@@ -12,7 +12,7 @@ from services.training.stages import quantize, snapshot
 from shared.errors import InvalidInputError
 from shared.modeling.base_model import BaseSource
 from shared.modeling.item_tables import load_item_tables
-from shared.modeling.mm_rq_vae import MMRQVAE
+from shared.modeling.quantizer_kinds import load_quantizer
 from shared.modeling.progress import OnProgress
 from shared.modeling.ranker_training import RankerConfig, train_ranker
 from shared.modeling.training_processes import TrainingProcesses
@@ -70,7 +70,7 @@ def finetune(
     processes = processes or TrainingProcesses()
     data = snapshot.load_snapshot(job.snapshot)
     tables = load_item_tables(job.embed)
-    quantizer = MMRQVAE.load(job.quantize)
+    quantizer = load_quantizer(job.quantize)
     ranker = train_ranker(
         data.split(),
         len(data.items),
