@@ -16,6 +16,7 @@ from torch import Tensor
 from experiments.ingredients import Ingredients
 from experiments.method import Method
 from experiments.methods.motor import MotorConfig, train_motor
+from experiments.methods.tiger import train_tiger
 from shared.errors import InvalidInputError
 from shared.modeling.analysis import INPUT, Analysis, analyse, code_use
 from shared.modeling.evaluation import Scorer, evaluate, popularity_scorer
@@ -91,6 +92,8 @@ def _train(
         )
     if method.model == "motor":
         return _motor(method, seed, ingredients, on_progress)
+    if method.model == "tiger":
+        return _tiger(method, seed, ingredients, on_progress)
     return _ranker(method, seed, ingredients, on_progress)
 
 
@@ -108,6 +111,20 @@ def _motor(
     seconds = {"quantize": kept.seconds, "train": time.monotonic() - started}
     spectra = {INPUT: spectrum_of(model.item_embeddings())}
     return _Trained(model.score, seconds, 1.0, Analysis(spectra, code_use(codes, tables)))
+
+
+def _tiger(
+    method: Method, seed: int, ingredients: Ingredients, on_progress: OnProgress
+) -> _Trained:
+    embeddings = _embeddings(method, seed, ingredients, on_progress)
+    kept = ingredients.quantizer(embeddings, method.quantizer, seed, on_progress)
+    codes = kept.thing.codes(embeddings)
+    tables = {j: kept.thing.code_embeddings(j) for j in embeddings}
+    config = replace(ingredients.settings.tiger, seed=seed)
+    started = time.monotonic()
+    model = train_tiger(ingredients.split, codes, config, on_progress)
+    seconds = {"quantize": kept.seconds, "train": time.monotonic() - started}
+    return _Trained(model.score, seconds, 1.0, Analysis(codes=code_use(codes, tables)))
 
 
 def _embeddings(

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from experiments.methods.tiger import TigerConfig
 from shared.errors import InvalidInputError
 from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama, hidden_size
 from shared.modeling.mm_rq_vae import MMRQVAEConfig
@@ -17,6 +18,7 @@ from shared.overriding import overridden
 
 SECTIONS = (
     "data", "encoders", "collaborative", "quantizer", "base_model", "tiny", "ranker",
+    "tiger",
 )  # fmt: skip
 
 
@@ -47,6 +49,7 @@ class Settings:
     quantizer: QuantizerConfig
     base: BaseSource
     ranker: RankerConfig
+    tiger: TigerConfig
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -77,6 +80,7 @@ def read_settings(path: Path) -> Settings:
         ),
         base=base,
         ranker=section("ranker", RankerConfig(train_base=base.kind == BaseKind.TINY)),
+        tiger=section("tiger", TigerConfig()),
     )
 
 

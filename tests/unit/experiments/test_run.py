@@ -20,6 +20,7 @@ collaborative: {epochs: 2, dimension: 8}
 quantizer: {epochs: 2, hidden: 16, codebook_size: 4, levels: 2}
 tiny: {hidden_size: 16, intermediate_size: 16, heads: 2, layers: 1}
 ranker: {epochs: 1, max_history: 5}
+tiger: {epochs: 1, dimension: 16, layers: 1, heads: 2, feedforward: 16}
 """
 ITEMS, USERS = 15, 20
 
