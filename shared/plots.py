@@ -22,7 +22,10 @@ HEIGHT, NARROWEST = 4.8, 6.4
 WIDTH_OF_LABEL = 1.2
 # With more bars than these, figures above them would run into one another.
 MOST_NUMBERED_BARS = 12
-COLUMNS_OF_LEGEND = 4
+
+# A column of the legend is as wide as its longest name, and a sample of the line or bar.
+MOST_COLUMNS = 4
+LETTERS_PER_INCH, LETTERS_OF_SAMPLE = 13, 10
 
 # Singular values of a float32 table that vanish are noise below this (log10, over the largest).
 LOWEST_SHOWN = -8.0
@@ -69,7 +72,7 @@ def bars_figure(
     axes.set_xticks(places, labels, rotation=30, ha="right", rotation_mode="anchor")
     axes.set_ylabel(quantity)
     if len(series) > 1:
-        _legend(figure, len(series))
+        _legend(figure, list(series))
     return figure
 
 
@@ -99,7 +102,7 @@ def spectra_figure(curves: Sequence[Curve]) -> Figure:
         )
     axes.set_xlabel("dimension")
     axes.set_ylabel("log10 (singular value / the largest)")
-    _legend(figure, len(curves))
+    _legend(figure, [curve.label for curve in curves])
     return figure
 
 
@@ -117,6 +120,9 @@ def _empty(width: float) -> tuple[Figure, Axes]:
     return figure, axes
 
 
-def _legend(figure: Figure, entries: int) -> None:
-    """Above the axes: it hides nothing."""
-    figure.legend(loc="outside upper center", ncols=min(entries, COLUMNS_OF_LEGEND), frameon=False)
+def _legend(figure: Figure, names: Sequence[str]) -> None:
+    """Above the axes, where it hides nothing, in as many columns as fit beside one another."""
+    letters = max(len(name) for name in names) + LETTERS_OF_SAMPLE
+    fitting = int(figure.get_figwidth() * LETTERS_PER_INCH / letters)
+    columns = max(1, min(fitting, MOST_COLUMNS, len(names)))
+    figure.legend(loc="outside upper center", ncols=columns, frameon=False)

@@ -79,13 +79,21 @@ def test_many_groups_have_colours_of_their_own(many):
     assert len({tuple(line.get_color()) for line in axes.lines}) == many
 
 
+LONG = [Curve(f"SE-SID-{n}, codes collaborative", [[0.0, -1.0]], str(n)) for n in range(5)]
+
+
 @pytest.mark.parametrize(
-    "figure", [bars_figure(LABELS, SERIES, "test"), spectra_figure(CURVES)], ids=["bars", "spectra"]
+    "figure",
+    [bars_figure(LABELS, SERIES, "test"), spectra_figure(CURVES), spectra_figure(LONG)],
+    ids=["bars", "spectra", "long names"],
 )
-def test_the_legend_lies_outside_the_axes(figure, tmp_path):
+def test_the_legend_lies_outside_the_axes_and_inside_the_figure(figure, tmp_path):
     write_figure(figure, tmp_path / "figure.png")
     (legend,), (axes,) = figure.legends, figure.axes
-    assert legend.get_window_extent().y0 >= axes.get_window_extent().y1
+    extent = legend.get_window_extent()
+    assert extent.y0 >= axes.get_window_extent().y1
+    assert extent.x0 >= 0
+    assert extent.x1 <= figure.bbox.x1
 
 
 def test_a_figure_is_written_as_png_into_a_new_folder(tmp_path):
