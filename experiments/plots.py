@@ -5,8 +5,9 @@ from typing import Any
 
 from matplotlib.figure import Figure
 
+from experiments.analysis_tables import TAU_STAGES
 from experiments.study import Panel
-from experiments.table import GROUPS, TAU_STAGES
+from experiments.table import GROUPS
 from shared.plots import Curve, bars_figure, spectra_figure
 
 # What `compute_cell` keeps of a cell as JSON.

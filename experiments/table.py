@@ -4,16 +4,14 @@ from collections.abc import Mapping, Sequence
 from statistics import mean
 from typing import Any
 
+from experiments.analysis_tables import analysis_sections
 from experiments.cell import Cell
 from experiments.markdown import markdown_table, mean_and_deviation
 from experiments.significance import compare
-from shared.modeling.analysis import FUSED, INPUT, TARGET
-from shared.modeling.modality import Modality
 
 METRICS = ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20")
 GROUPS = ("head", "tail", "cold")
 VIEWS = ("masked", "unmasked")
-TAU_STAGES = ("quantized", "fine-tuned")
 
 # A row's cells, one a seed.
 Row = Sequence[Cell]
@@ -27,13 +25,8 @@ def report(rows: Mapping[str, Row]) -> str:
     sections.append(f"### Validation and cost\n\n{_cost(rows)}")
     if len(rows) > 1:
         sections.append(_significance(rows))
-    for title, lines in (
-        ("Collapsed share of the dimensions", _collapse(rows)),
-        ("Semantic IDs: the levels' use of their codebooks", _codes(rows)),
-        ("Kendall's tau: order of E_j's distances kept by the code embeddings", _tau(rows)),
-    ):
-        if len(lines) > 1:
-            sections.append(f"### {title}\n\n{markdown_table(lines[0], lines[1:])}")
+    results = {name: [cell.result for cell in row] for name, row in rows.items()}
+    sections += analysis_sections(results)
     missing = [
         f"{name} runs without {', '.join(row[0].result['missing'])}: the data has none."
         for name, row in rows.items()
@@ -112,65 +105,3 @@ def _cost(rows: Mapping[str, Row]) -> str:
         ],
         [line(name, row) for name, row in rows.items()],
     )
-
-
-def _collapse(rows: Mapping[str, Row]) -> list[list[str]]:
-    """Of the tables that the models read, score with, and sum up from codes; heads come first."""
-    spectra = {name: row[0].result["spectra"] for name, row in rows.items()}
-    tables = [
-        table
-        for table in (INPUT, TARGET, FUSED, *(f"codes_{modality.value}" for modality in Modality))
-        if any(table in of_row for of_row in spectra.values())
-    ]
-
-    def figure(name: str, table: str) -> str:
-        results = [cell.result["spectra"] for cell in rows[name]]
-        return mean_and_deviation(
-            [result[table]["collapsed"] for result in results if table in result]
-        )
-
-    heads = ["method", *(table.replace("_", " ") for table in tables)]
-    lines = [
-        [name, *(figure(name, table) for table in tables)]
-        for name, of_row in spectra.items()
-        if of_row
-    ]
-    return [heads, *lines]
-
-
-def _codes(rows: Mapping[str, Row]) -> list[list[str]]:
-    """Means over the seeds, of each level; heads come first."""
-    lines = [["method", "modality", "codes", "used", "perplexity", "dead", "items sharing an ID"]]
-    for name, row in rows.items():
-        for modality in row[0].result["codes"]:
-            seeds = [cell.result["codes"][modality] for cell in row]
-            lines.append(
-                [
-                    name,
-                    modality,
-                    str(seeds[0]["size"]),
-                    _levels([seed["usage"] for seed in seeds], ".0%"),
-                    _levels([seed["perplexity"] for seed in seeds], ".1f"),
-                    _levels([seed["dead_codes"] for seed in seeds], ".1f"),
-                    f"{mean(seed['collision_rate'] for seed in seeds):.1%}",
-                ]
-            )
-    return lines
-
-
-def _levels(seeds: Sequence[Sequence[float]], form: str) -> str:
-    return ", ".join(format(mean(level), form) for level in zip(*seeds, strict=True))
-
-
-def _tau(rows: Mapping[str, Row]) -> list[list[str]]:
-    """Heads come first."""
-    lines = [["method", "modality", *TAU_STAGES]]
-    for name, row in rows.items():
-        for modality in row[0].result["tau"]:
-            taus = [cell.result["tau"][modality] for cell in row]
-            figures = [
-                mean_and_deviation([tau[stage] for tau in taus if tau[stage] is not None])
-                for stage in TAU_STAGES
-            ]
-            lines.append([name, modality, *figures])
-    return lines
