@@ -3,7 +3,7 @@
 import hashlib
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -30,6 +30,15 @@ from shared.overriding import overridden
 RESULT_FILE = "result.json"
 RANKS_FILE = "ranks.npz"
 TABLE_STD = 0.02
+
+# What of the settings a model depends on, where it is not all: other changes leave its cells as
+# they are.
+SETTINGS_OF: Mapping[str, Sequence[str]] = {
+    "popularity": (),
+    "sasrec": ("encoders", "collaborative"),
+    "motor": ("encoders", "collaborative", "quantizer"),
+    "ranker": ("encoders", "collaborative", "quantizer", "base", "ranker"),
+}
 
 # Of what a result holds: cells that were finished when it held less are computed anew.
 RESULT_VERSION = 2
@@ -85,7 +94,7 @@ def _train(
     if method.model == "popularity":
         return _Trained(popularity_scorer(ingredients.frequency), {})
     if method.model == "sasrec":
-        model = ingredients.sasrec(seed, on_progress)
+        model = ingredients.sasrec(method.collaborative, seed, on_progress)
         spectrum = spectrum_of(model.thing.collaborative_embeddings())
         return _Trained(
             model.thing.score, {"train": model.seconds}, 1.0, Analysis({INPUT: spectrum})
@@ -130,7 +139,9 @@ def _tiger(
 def _embeddings(
     method: Method, seed: int, ingredients: Ingredients, on_progress: OnProgress
 ) -> dict[Modality, Tensor]:
-    embeddings = ingredients.embeddings(present(method, ingredients), seed, on_progress)
+    embeddings = ingredients.embeddings(
+        present(method, ingredients), method.collaborative, seed, on_progress
+    )
     if not embeddings:
         raise InvalidInputError.of("data", f"has none of the modalities of {method.name}")
     return embeddings
@@ -237,13 +248,9 @@ def _write(
 
 
 def _fingerprint(method: Method, seed: int, ingredients: Ingredients) -> str:
-    document = [
-        RESULT_VERSION,
-        asdict(method),
-        seed,
-        ingredients.settings.as_dict(),
-        ingredients.data_fingerprint,
-    ]
+    settings = ingredients.settings.as_dict()
+    used = {name: settings[name] for name in SETTINGS_OF.get(method.model, settings)}
+    document = [RESULT_VERSION, asdict(method), seed, used, ingredients.data_fingerprint]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 

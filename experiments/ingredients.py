@@ -32,6 +32,7 @@ from shared.modeling.quantizer import Quantizer
 from shared.modeling.quantizer_kinds import load_quantizer, quantizer_config, train_quantizer
 from shared.modeling.sasrec import SASRec, train_sasrec
 from shared.modeling.sequences import Split, item_frequency, leave_one_out
+from shared.overriding import overridden
 
 SECONDS_FILE = "seconds.json"
 
@@ -62,28 +63,38 @@ class Ingredients:
         )
         self.content = self._content()
 
-    def sasrec(self, seed: int, on_progress: OnProgress) -> Timed[SASRec]:
-        """The collaborative model, trained on item ids alone."""
-        config = replace(self.settings.collaborative, seed=seed)
-        return self._kept(
-            "sasrec",
-            asdict(config),
-            lambda folder: train_sasrec(self.split, self.number_of_items, config, on_progress).save(
-                folder
-            ),
-            SASRec.load,
-        )
+    def sasrec(
+        self, changes: Mapping[str, Any], seed: int, on_progress: OnProgress
+    ) -> Timed[SASRec]:
+        """The collaborative model; `changes` to the settings' one."""
+        config = overridden(self.settings.collaborative, changes, "collaborative")
+        config = replace(config, seed=seed)
+        content = {j: torch.from_numpy(table) for j, table in self.content.embeddings.items()}
+        # Content is what the encoders make of the data.
+        encoders = asdict(self.settings.encoders) if config.start == "content" else None
+
+        def compute(folder: Path) -> None:
+            train_sasrec(
+                self.split, self.number_of_items, config, on_progress, content=content
+            ).save(folder)
+
+        return self._kept("sasrec", [asdict(config), encoders], compute, SASRec.load)
 
     def embeddings(
-        self, modalities: tuple[Modality, ...], seed: int, on_progress: OnProgress
+        self,
+        modalities: tuple[Modality, ...],
+        changes: Mapping[str, Any],
+        seed: int,
+        on_progress: OnProgress,
     ) -> dict[Modality, Tensor]:
-        """E_j [I, D_j] of those of the modalities that the data has.
+        """E_j [I, D_j] of those of the modalities that the data has; `changes` as in `sasrec`.
 
         The rows of E_c of items that nobody met are estimated from their content.
         """
         tables: dict[Modality, Tensor] = {}
         if Modality.COLLABORATIVE in modalities:
-            collaborative = self.sasrec(seed, on_progress).thing.collaborative_embeddings().numpy()
+            trained = self.sasrec(changes, seed, on_progress).thing
+            collaborative = trained.collaborative_embeddings().numpy()
             if self.content.embeddings:
                 collaborative = impute_collaborative(
                     collaborative, self.frequency == 0, self.content

@@ -23,12 +23,12 @@ class Method:
     """One row.
 
     model: what ranks. modalities: those that enter it, as far as the data has them.
-    The rest is of a ranker:
     input: the parts of an item's input embedding, and how they are joined.
     codes: "quantized": trained semantic IDs with their code embeddings; "random": the same IDs,
     code embeddings of the same scale without what they learned; "table": a random row an item.
-    fused: Eq. 18; without it a score is o E_x^T.
-    quantizer, ranker: what differs from the settings of the run.
+    fused: Eq. 18; without it a score is o E_x^T. (These three are a ranker's.)
+    collaborative: of the SASRec that ranks, or whose E_c enters the others; with quantizer and
+    ranker: what differs from the settings of the run.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Method:
     input: ItemForm = EQUATION_16
     codes: Codes = "quantized"
     fused: bool = True
+    collaborative: Mapping[str, Any] = field(default_factory=dict)
     quantizer: Mapping[str, Any] = field(default_factory=dict)
     ranker: Mapping[str, Any] = field(default_factory=dict)
 

@@ -52,7 +52,9 @@ def measure(
     method: Method, seed: int, ingredients: Ingredients, on_progress: OnProgress
 ) -> Measured:
     """The figures of a row's quantizer for one seed, a modality and of the joint semantic ID."""
-    embeddings = ingredients.embeddings(present(method, ingredients), seed, on_progress)
+    embeddings = ingredients.embeddings(
+        present(method, ingredients), method.collaborative, seed, on_progress
+    )
     kept = ingredients.quantizer(embeddings, method.quantizer, seed, on_progress)
     codes = kept.thing.codes(embeddings)
     joint = torch.cat([codes[j] for j in embeddings], dim=1)

@@ -1,15 +1,18 @@
 """SASRec: the collaborative model. It gives E_c (Sec. 4.2.1), the fallback scores, the baseline.
 
-    item rows [B, T] -> item embedding + learned position -> dropout
+    item rows [B, T] -> item embedding -> dropout
       -> blocks of (LayerNorm -> causal self-attention, LayerNorm -> feed-forward), each added
       -> LayerNorm -> hidden [B, T, D];   score of item i after position t = hidden_t . embedding_i
+
+Attention knows how far back an item lies by a learned bias a distance; `positions` names the
+original's way, a learned embedding a place.
 
 Sequences are padded on the right: no position can attend to what comes after it, so padding needs
 no mask and batches are as long as their longest sequence.
 """
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -24,12 +27,19 @@ from torch import Tensor, nn
 from shared.errors import InvalidInputError
 from shared.modeling.evaluation import evaluate
 from shared.modeling.losses import full_softmax_loss, sampled_bce_loss, sampled_softmax_loss
+from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress, Progress, ignore_progress
 from shared.modeling.sequences import NOT_EVALUATED, ItemRows, Split
 
 STAGE = "collaborative"
 WEIGHTS_FILE = "sasrec.safetensors"
 CONFIG_FILE = "sasrec.json"
+
+# The norm of a hidden state starts as this times sqrt(D). With 1 all scores of small embeddings are
+# about equal, and the first ten epochs go into making them larger.
+STARTING_SCALE = 3.0
+# The norm of item embeddings that start from content.
+CONTENT_NORM = 0.5
 
 # Up to this many items the full softmax is one cheap product; beyond it "auto" samples.
 FULL_SOFTMAX_ITEMS = 20_000
@@ -40,6 +50,10 @@ class SASRecConfig:
     """Defaults tuned on validation nDCG@10 with some hundred interactions a user. Where users have
     about ten, batches of 128 train faster and no worse.
 
+    positions: "relative" (a bias of attention by distance) or "absolute" (an embedding a place,
+    counted from the oldest item).
+    start: "random", or "content": item embeddings start as their content's principal directions,
+    so that like items are near one another before anybody bought them.
     loss: "full" (softmax over the catalogue), "sampled" (softmax over `negatives` uniform items),
     "bce" (`negatives` uniform items a position), or "auto": full up to 20,000 items, else sampled.
     patience: validations without a better nDCG@10 before training stops.
@@ -52,6 +66,8 @@ class SASRecConfig:
     feedforward: int = 256
     dropout: float = 0.3
     max_length: int = 50
+    positions: Literal["relative", "absolute"] = "relative"
+    start: Literal["random", "content"] = "random"
     loss: Literal["auto", "full", "sampled", "bce"] = "auto"
     negatives: int = 512
     epochs: int = 200
@@ -75,6 +91,10 @@ class SASRecConfig:
             raise InvalidInputError.of("dropout", f"must be in [0, 1), not {self.dropout}")
         if self.learning_rate <= 0 or self.weight_decay < 0:
             raise InvalidInputError.of("learning_rate", "must be above 0, weight_decay at least 0")
+        if self.positions not in ("relative", "absolute"):
+            raise InvalidInputError.of("positions", f"is unknown: {self.positions}")
+        if self.start not in ("random", "content"):
+            raise InvalidInputError.of("start", f"is unknown: {self.start}")
         if self.loss not in ("auto", "full", "sampled", "bce"):
             raise InvalidInputError.of("loss", f"is unknown: {self.loss}")
 
@@ -115,7 +135,9 @@ class SASRec(nn.Module):
         self.item_embedding = item_embedding or nn.Embedding(
             number_of_items + 1, config.dimension, padding_idx=self.padding
         )
-        self.position_embedding = nn.Embedding(config.max_length, config.dimension)
+        if config.positions == "absolute":
+            self.position_embedding = nn.Embedding(config.max_length, config.dimension)
+            nn.init.normal_(self.position_embedding.weight, std=0.02)
         self.dropout = nn.Dropout(config.dropout)
         self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
         self.final_norm = nn.LayerNorm(config.dimension)
@@ -123,17 +145,23 @@ class SASRec(nn.Module):
             nn.init.normal_(self.item_embedding.weight, std=0.02)
             with torch.no_grad():
                 self.item_embedding.weight[self.padding].zero_()
-        nn.init.normal_(self.position_embedding.weight, std=0.02)
+        nn.init.constant_(self.final_norm.weight, STARTING_SCALE)
 
     def forward(self, items: Tensor) -> Tensor:
         """items: [B, T] rows, oldest first, padded on the right -> hidden [B, T, D]."""
-        positions = torch.arange(items.shape[1], device=items.device)
-        hidden: Tensor = self.item_embedding(items) + self.position_embedding(positions)
+        hidden = self.item_embedding(items)
+        if self.config.positions == "absolute":
+            places = torch.arange(items.shape[1], device=items.device)
+            hidden = hidden + self.position_embedding(places)
         hidden = self.dropout(hidden)
         for block in self.blocks:
             hidden = block(hidden)
         normalised: Tensor = self.final_norm(hidden)
         return normalised
+
+    @property
+    def device(self) -> torch.device:
+        return self.final_norm.weight.device
 
     def output_embeddings(self) -> Tensor:
         """[I, D], with gradient: the item embeddings score the hidden states as well."""
@@ -142,6 +170,23 @@ class SASRec(nn.Module):
     def collaborative_embeddings(self) -> Tensor:
         """E_c: [I, D] float32 on the CPU, a copy without gradient."""
         return self.output_embeddings().detach().to("cpu", torch.float32, copy=True)
+
+    @torch.no_grad()
+    def start_from_content(self, content: Mapping[Modality, Tensor]) -> None:
+        """Give the items the first D principal directions of their content [I, D_j], all modalities
+        of the same weight, turned at random: heads and dimensions start alike.
+
+        Raises InvalidInputError when there is no content, or not of these items.
+        """
+        weight = self.item_embedding.weight
+        start = principal_content(content, self.config.dimension)
+        if start.shape[0] != self.number_of_items:
+            raise InvalidInputError.of(
+                "content", f"is of {len(start)} items, not of {self.number_of_items}"
+            )
+        turn, _ = torch.linalg.qr(torch.randn(self.config.dimension, self.config.dimension))
+        norm = start.norm(dim=1).mean().clamp(min=1e-12)
+        weight[: self.number_of_items] = (start @ turn) * (CONTENT_NORM / norm)
 
     @torch.inference_mode()
     def score(self, histories: Sequence[ItemRows]) -> Tensor:
@@ -153,7 +198,7 @@ class SASRec(nn.Module):
         was_training = self.training
         self.eval()
         recent = [history[-self.config.max_length :] for history in histories]
-        items, lengths = _padded(recent, self.padding, self.position_embedding.weight.device)
+        items, lengths = _padded(recent, self.padding, self.device)
         hidden = self(items)
         last = hidden[torch.arange(len(recent), device=hidden.device), (lengths - 1).clamp(min=0)]
         self.train(was_training)
@@ -172,7 +217,9 @@ class SASRec(nn.Module):
     def load(cls, folder: Path) -> "SASRec":
         """Read what `save` wrote, ready to score on the CPU."""
         document = json.loads((folder / CONFIG_FILE).read_text())
-        model = cls(document["number_of_items"], SASRecConfig(**document["config"]))
+        # Those saved before there was a choice know places.
+        config = SASRecConfig(**{"positions": "absolute", **document["config"]})
+        model = cls(document["number_of_items"], config)
         model.load_state_dict(load_file(str(folder / WEIGHTS_FILE)))
         return model.eval()
 
@@ -183,17 +230,27 @@ def train_sasrec(
     config: SASRecConfig,
     on_progress: OnProgress = ignore_progress,
     *,
+    content: Mapping[Modality, Tensor] | None = None,
     device: str = "cpu",
 ) -> SASRec:
     """Train on the training parts, stop early on validation nDCG@10 (masked), keep the best epoch.
 
     Every next item of every user is a target. `on_progress` is called after every step and after
     every epoch's validation; `done` counts epochs. The global random state is left as it was.
+    content: E_t and E_v [I, D_j], for a config that starts from them; else they are not looked at.
 
-    Raises InvalidInputError when no user has a training pair or a validation target.
+    Raises InvalidInputError when no user has a training pair or a validation target, or there is
+    no content to start from.
     """
+
+    def build() -> SASRec:
+        model = SASRec(number_of_items, config)
+        if config.start == "content":
+            model.start_from_content(content or {})
+        return model
+
     return train_built(
-        lambda: SASRec(number_of_items, config),
+        build,
         split,
         config.seed,
         on_progress,
@@ -222,6 +279,25 @@ def train_built(
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         torch.manual_seed(seed)
         return _fit(build().to(device), split, on_progress, stage)
+
+
+def principal_content(content: Mapping[Modality, Tensor], dimension: int) -> Tensor:
+    """[I, dimension]: the modalities' centred tables [I, D_j], brought to one scale, side by
+    side, on their first principal directions; zeros where they have fewer.
+
+    Raises InvalidInputError when there is no modality, or they are not of the same items.
+    """
+    if not content:
+        raise InvalidInputError.of("content", "has no modality to start from")
+    sizes = {len(table) for table in content.values()}
+    if len(sizes) > 1:
+        raise InvalidInputError.of("content", f"disagrees on the number of items: {sorted(sizes)}")
+    centred = [table.float() - table.float().mean(dim=0) for table in content.values()]
+    scaled = [table / table.square().sum(dim=1).mean().sqrt().clamp(min=1e-12) for table in centred]
+    joined = torch.cat(scaled, dim=1).double()
+    _, directions = torch.linalg.eigh(joined.T @ joined)
+    principal = joined @ directions.flip(1)[:, :dimension]
+    return F.pad(principal, (0, dimension - principal.shape[1])).float()
 
 
 def training_windows(
@@ -301,7 +377,7 @@ def _batches(
 
 
 def _loss(model: SASRec, windows: Sequence[ItemRows]) -> Tensor:
-    device = model.position_embedding.weight.device
+    device = model.device
     inputs, lengths = _padded([window[:-1] for window in windows], model.padding, device)
     targets = torch.from_numpy(np.concatenate([window[1:] for window in windows]))
     targets = targets.to(device)
@@ -352,6 +428,7 @@ class _Block(nn.Module):
     def __init__(self, config: SASRecConfig) -> None:
         super().__init__()
         self.heads = config.heads
+        self.positions = config.positions
         self.attention_dropout = config.dropout
         self.attention_norm = nn.LayerNorm(config.dimension)
         self.query_key_value = nn.Linear(config.dimension, 3 * config.dimension)
@@ -364,6 +441,8 @@ class _Block(nn.Module):
             nn.Linear(config.feedforward, config.dimension),
         )
         self.dropout = nn.Dropout(config.dropout)
+        if config.positions == "relative":
+            self.distance_bias = nn.Parameter(torch.zeros(config.heads, config.max_length))
 
     def forward(self, hidden: Tensor) -> Tensor:
         batch, length, dimension = hidden.shape
@@ -373,10 +452,19 @@ class _Block(nn.Module):
             query,
             key,
             value,
+            attn_mask=self._bias(length),
             dropout_p=self.attention_dropout if self.training else 0.0,
-            is_causal=True,
         )
         merged = attended.transpose(1, 2).reshape(batch, length, dimension)
         hidden = hidden + self.dropout(self.attention_output(merged))
         added: Tensor = hidden + self.dropout(self.feedforward(hidden))
         return added
+
+    def _bias(self, length: int) -> Tensor:
+        """[heads or 1, T, T], added to the attention's logits: -inf for what comes later."""
+        places = torch.arange(length, device=self.attention_output.weight.device)
+        distance = places.unsqueeze(1) - places
+        bias = torch.zeros((), device=places.device)
+        if self.positions == "relative":
+            bias = self.distance_bias[:, distance.clamp(min=0)]
+        return bias.masked_fill(distance < 0, -torch.inf)

@@ -9,7 +9,7 @@ from shared.modeling.modality import Modality
 def test_the_rows_of_a_table_come_in_its_order():
     names = [method.name for method in table_methods("table3")]
     assert names[:3] == ["popularity", "SASRec", "E4SRec"]
-    assert names[-1] == "MME-SID"
+    assert names[-1] == "mmesid"
 
 
 def test_the_defaults_of_a_row_are_the_method_of_the_paper():

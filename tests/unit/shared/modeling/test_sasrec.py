@@ -1,15 +1,24 @@
+import json
 from dataclasses import replace
 from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from shared.errors import InvalidInputError
 from shared.modeling.evaluation import evaluate, popularity_scorer
-from shared.modeling.sasrec import SASRec, SASRecConfig, train_sasrec, training_windows
+from shared.modeling.modality import Modality
+from shared.modeling.sasrec import (
+    SASRec,
+    SASRecConfig,
+    principal_content,
+    train_sasrec,
+    training_windows,
+)
 from shared.modeling.sequences import item_frequency, leave_one_out
 
 ITEMS = 30
@@ -92,6 +101,75 @@ def test_collaborative_embeddings_are_one_row_an_item_and_a_copy(trained):
     assert embeddings.shape == (ITEMS, 16)
     embeddings.zero_()
     assert trained.collaborative_embeddings().abs().sum() > 0
+
+
+def test_it_learns_with_embeddings_of_places_too():
+    split = cycle_split()
+    model = train_sasrec(split, ITEMS, replace(SMALL, positions="absolute"))
+    evaluation = evaluate(model.score, split.test_histories(), split.test_target)
+    assert evaluation.unmasked["ndcg@10"] > 0.9
+
+
+def test_a_model_saved_before_positions_were_a_choice_is_read_as_it_was(tmp_path):
+    model = train_sasrec(cycle_split(), ITEMS, replace(SMALL, positions="absolute", epochs=1))
+    model.save(tmp_path)
+    document = json.loads((tmp_path / "sasrec.json").read_text())
+    del document["config"]["positions"], document["config"]["start"]
+    (tmp_path / "sasrec.json").write_text(json.dumps(document))
+    histories = [np.arange(4)]
+    assert torch.equal(SASRec.load(tmp_path).score(histories), model.score(histories))
+
+
+def test_the_order_of_a_history_counts_only_by_distance(trained):
+    """Of equal items the last counts alike wherever the history begins."""
+    once, later = trained.score([np.array([5, 5]), np.array([5, 5, 5, 5])])
+    moved = replace(SMALL, positions="absolute", epochs=3)
+    by_place = train_sasrec(cycle_split(), ITEMS, moved)
+    first, last = by_place.score([np.array([5, 5]), np.array([5, 5, 5, 5])])
+    torch.testing.assert_close(once, later)
+    assert not torch.allclose(first, last)
+
+
+def test_items_can_start_from_the_geometry_of_their_content():
+    content = {Modality.TEXT: torch.randn(ITEMS, 12), Modality.VISUAL: torch.randn(ITEMS, 6)}
+    start = principal_content({Modality.TEXT: content[Modality.TEXT]}, 16)
+    centred = content[Modality.TEXT] - content[Modality.TEXT].mean(dim=0)
+    torch.testing.assert_close(
+        F.normalize(torch.pdist(start), dim=0), F.normalize(torch.pdist(centred), dim=0)
+    )
+    model = SASRec(ITEMS, replace(SMALL, start="content"))
+    model.start_from_content(content)
+    distances = torch.pdist(model.output_embeddings().detach())
+    joined = torch.pdist(principal_content(content, 16))
+    torch.testing.assert_close(F.normalize(distances, dim=0), F.normalize(joined, dim=0))
+    assert model.item_embedding.weight[ITEMS].eq(0).all()
+
+
+def test_content_helps_where_interactions_are_few():
+    """Two items of a kind look alike; a user walks from kind to kind, one of the two at a time."""
+    rng = np.random.default_rng(0)
+    kinds = [(np.arange(6) + start) % (ITEMS // 2) for start in range(ITEMS // 2)] * 3
+    split = leave_one_out([2 * kind + rng.integers(0, 2, size=6) for kind in kinds])
+    looks = torch.randn(ITEMS // 2, 8).repeat_interleave(2, dim=0)
+    content = {Modality.TEXT: looks + 0.05 * torch.randn(ITEMS, 8)}
+    few = replace(SMALL, epochs=3)
+    figures = [
+        evaluate(model.score, split.test_histories(), split.test_target).unmasked["ndcg@10"]
+        for model in (
+            train_sasrec(split, ITEMS, few),
+            train_sasrec(split, ITEMS, replace(few, start="content"), content=content),
+        )
+    ]
+    assert figures[1] > figures[0]
+
+
+@pytest.mark.parametrize(
+    "content", [{}, {Modality.TEXT: torch.zeros(ITEMS + 1, 4)}], ids=["none", "of other items"]
+)
+def test_content_that_does_not_fit_is_named(content):
+    with pytest.raises(InvalidInputError) as caught:
+        train_sasrec(cycle_split(), ITEMS, replace(SMALL, start="content"), content=content)
+    assert "content" in caught.value.detail
 
 
 def test_training_stops_early_and_keeps_the_best_epoch():
