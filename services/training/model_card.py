@@ -31,8 +31,8 @@ def model_card(manifest: Manifest) -> str:
         f"# Bundle {manifest.version} of catalogue {manifest.catalog_id}",
         f"Made {manifest.created_at:%Y-%m-%d %H:%M} UTC"
         + (f"; the live bundle then was {manifest.parent}." if manifest.parent else "."),
-        "Multimodal semantic IDs (MM-RQ-VAE) and a ranker (LLM with LoRA, item encoder, fusion"
-        " head) for this catalogue's items. Its semantic IDs mean nothing under another bundle.",
+        "Multimodal semantic IDs and a ranker (LLM with LoRA, item encoder, fusion head) for this"
+        " catalogue's items. Its semantic IDs mean nothing under another bundle.",
         "## Data\n",
         f"{dataset['items']} items, {dataset['users']} users, {dataset['interactions']}"
         f" interactions; {dataset['unknown_interactions']} interactions were with unknown items,"
@@ -48,6 +48,7 @@ def model_card(manifest: Manifest) -> str:
         _table("The history left out of the ranking", manifest.metrics, "masked"),
         _table("The history left in", manifest.metrics, "unmasked"),
         "## Semantic IDs\n",
+        f"Quantizer: `{manifest.config['quantizer']['kind']}`.",
         _codes(manifest.metrics["semantic_ids"]),
         "## Forgetting\n",
         "How much of the order of distances between the items of a history and the next one"

@@ -46,7 +46,7 @@ def manifest(semantic_ids):
             "imputed": {"text": 1},
         },
         encoders={Modality.TEXT: "text-1"},
-        config={},
+        config={"quantizer": {"kind": "rq_kmeans"}},
         metrics={
             **dict.fromkeys(("popularity", "sasrec", "ranker"), RANKING),
             "semantic_ids": semantic_ids,
@@ -85,6 +85,7 @@ def test_the_readme_tells_how_codes_are_used_and_what_is_forgotten(tmp_path, ana
     semantic_ids = {"collaborative": codes(None, None), "text": codes(0.4, 0.2)}
     write_report(tmp_path, manifest(semantic_ids), analysis)
     text = (tmp_path / "report" / "README.md").read_text()
+    assert "Quantizer: `rq_kmeans`." in text
     assert "| text | 1 | 8 | 100% | 7.5 | 0 | 2.0% |" in text
     assert "|  | 2 | 8 | 50% | 3.2 | 4 |  |" in text
     assert "| text | 0.4000 | 0.2000 |" in text
