@@ -76,3 +76,12 @@ def test_a_pretrained_base_keeps_its_weights(tmp_path):
     assert configs.base.kind == BaseKind.CHECKPOINT
     assert configs.quantizer.dimension == 16
     assert not configs.ranker.train_base
+
+
+def test_the_dtype_of_the_base_is_the_settings_unless_the_request_names_another():
+    settings = CPU.model_copy(update={"base_dtype": "bfloat16"})
+    assert configs_of(TrainingCreate(), settings).base.dtype == "bfloat16"
+    request = TrainingCreate(ranker={"base_dtype": "float32"})
+    assert configs_of(request, settings).base.dtype == "float32"
+    with pytest.raises(InvalidInputError, match="dtype"):
+        configs_of(TrainingCreate(ranker={"base_dtype": "int3"}), settings)
