@@ -63,7 +63,7 @@ def test_what_a_process_cannot_do_is_raised_as_itself(finetune_job, tmp_path):
     missing = BaseSource(kind=BaseKind.CHECKPOINT, name=str(tmp_path / "no-llama"))
     job = replace(finetune_job, base=missing)
     with pytest.raises(UnavailableError, match="no-llama"):
-        finetune_together(job, 2, lambda _: None, check=lambda: None, threads=1)
+        finetune_together(job, 1, lambda _: None, check=lambda: None, threads=1)
     assert children() == []
 
 
