@@ -24,7 +24,7 @@ from shared.artifacts.bundle import (
     write_manifest,
     write_sids,
 )
-from shared.modeling.item_tables import load_item_tables
+from shared.modeling.item_tables import FILE as TABLES_FILE
 from shared.modeling.modality import Modality
 from shared.modeling.ranker import Ranker
 
@@ -42,7 +42,7 @@ def write_bundle(context: StageContext, data: Snapshot, parent: str | None, fold
         shutil.copytree(
             work.open(stage),
             folder / part,
-            ignore=shutil.ignore_patterns(MARK, quantize.CODES_FILE),
+            ignore=shutil.ignore_patterns(MARK, TABLES_FILE, quantize.CODES_FILE),
         )
     codes = quantize.load_codes(work.open(quantize.NAME))
     write_sids(folder, data.item_ids, {j: rows.numpy() for j, rows in codes.items()})
@@ -63,7 +63,7 @@ def sha256_of_files(folder: Path) -> dict[str, str]:
 
 
 def _catalogue(context: StageContext, data: Snapshot) -> Catalogue:
-    tables = load_item_tables(context.work.open(embed.NAME))
+    tables = collaborative.load_tables(context.work)
     ranker = Ranker.load(context.work.open(finetune.NAME))
     with torch.inference_mode():
         input_table = _array(ranker.input_table())
@@ -86,6 +86,7 @@ def _array(table: torch.Tensor) -> NDArray[np.float32]:
 
 def _manifest(context: StageContext, data: Snapshot, parent: str | None) -> Manifest:
     report = embed.load_report(context.work.open(embed.NAME))
+    tables = collaborative.load_tables(context.work)
     gates = evaluate.load_gates(context.work.open(evaluate.NAME))
     encoders: Mapping[str, str] = report["encoders"]
     metrics: dict[str, Any] = {
@@ -99,7 +100,7 @@ def _manifest(context: StageContext, data: Snapshot, parent: str | None) -> Mani
         parent=parent,
         dataset={
             **data.describe(),
-            "imputed": report["imputed"],
+            "imputed": {j.value: int(mask.sum()) for j, mask in tables.imputed.items()},
             "not_embedded": report["not_embedded"],
         },
         encoders={Modality(name): revision for name, revision in encoders.items()},

@@ -61,7 +61,7 @@ def configs_of(request: TrainingCreate, settings: TrainingSettings) -> RunConfig
         seed=seed,
         device=device,
         collaborative=overridden(
-            SASRecConfig(max_length=settings.max_history, seed=seed),
+            SASRecConfig(max_length=settings.max_history, start="content", seed=seed),
             request.collaborative,
             "collaborative",
         ),

@@ -12,22 +12,23 @@ from services.training.stages import quantize, snapshot
 from shared.errors import InvalidInputError
 from shared.modeling.base_model import BaseSource
 from shared.modeling.item_tables import load_item_tables
-from shared.modeling.quantizer_kinds import load_quantizer
 from shared.modeling.progress import OnProgress
+from shared.modeling.quantizer_kinds import load_quantizer
 from shared.modeling.ranker_training import RankerConfig, train_ranker
 from shared.modeling.training_processes import TrainingProcesses
 from shared.overriding import overridden
 
-FOLDERS = ("snapshot", "embed", "quantize", "checkpoints", "output")
+FOLDERS = ("snapshot", "embed", "collaborative", "quantize", "checkpoints", "output")
 
 
 @dataclass(frozen=True)
 class FinetuneJob:
-    """snapshot, embed, quantize: what those stages of a run wrote. checkpoints: goes on from the
-    one that lies there. output: where the trained ranker is written."""
+    """snapshot, embed, collaborative, quantize: what those stages of a run wrote. checkpoints: goes
+    on from the one that lies there. output: where the trained ranker is written."""
 
     snapshot: Path
     embed: Path
+    collaborative: Path
     quantize: Path
     checkpoints: Path
     output: Path
@@ -69,7 +70,7 @@ def finetune(
     """
     processes = processes or TrainingProcesses()
     data = snapshot.load_snapshot(job.snapshot)
-    tables = load_item_tables(job.embed)
+    tables = load_item_tables(job.embed, job.collaborative)
     quantizer = load_quantizer(job.quantize)
     ranker = train_ranker(
         data.split(),

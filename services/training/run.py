@@ -50,8 +50,8 @@ class Stage:
 
 STAGES = (
     Stage(snapshot.NAME, snapshot.run),
-    Stage(collaborative.NAME, collaborative.run),
     Stage(embed.NAME, embed.run),
+    Stage(collaborative.NAME, collaborative.run),
     Stage(quantize.NAME, quantize.run),
     Stage(finetune.NAME, finetune.run),
     Stage(evaluate.NAME, evaluate.run),

@@ -29,9 +29,9 @@ def save_item_tables(tables: ItemTables, folder: Path) -> None:
     save_file({**arrays, **masks}, folder / FILE)
 
 
-def load_item_tables(folder: Path) -> ItemTables:
-    """What `save_item_tables` wrote."""
-    arrays = load_file(folder / FILE)
+def load_item_tables(*folders: Path) -> ItemTables:
+    """What `save_item_tables` wrote; the modalities may lie in several folders."""
+    arrays = {name: array for folder in folders for name, array in load_file(folder / FILE).items()}
     present = [j for j in Modality if f"embeddings.{j.value}" in arrays]
     return ItemTables(
         embeddings={j: arrays[f"embeddings.{j.value}"] for j in present},

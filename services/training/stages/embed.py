@@ -1,4 +1,4 @@
-"""Third stage: E_t and E_v from the embedding service, E_c from SASRec; the rest is imputed."""
+"""Second stage: E_t and E_v from the embedding service; what items lack is imputed."""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -12,20 +12,14 @@ from numpy.typing import NDArray
 from services.training.content_embedding import ContentEmbedder, Vectors, Wanted
 from services.training.context import StageContext
 from services.training.patience import patiently
-from services.training.stages import collaborative, snapshot
+from services.training.stages import snapshot
 from services.training.stages.snapshot import Snapshot
 from shared.computing import compute
 from shared.database.embeddings import EmbeddingRepository, ItemVector
 from shared.errors import InvalidInputError
-from shared.modeling.item_tables import (
-    ItemTables,
-    impute_collaborative,
-    impute_content,
-    save_item_tables,
-)
+from shared.modeling.item_tables import ItemTables, impute_content, save_item_tables
 from shared.modeling.modality import CONTENT_MODALITIES, Modality
 from shared.modeling.progress import Progress
-from shared.modeling.sasrec import SASRec
 
 NAME = "embed"
 REPORT_FILE = "report.json"
@@ -63,7 +57,7 @@ async def run(context: StageContext, folder: Path) -> None:
 
 
 def load_report(folder: Path) -> dict[str, Any]:
-    """`encoders`: revisions by modality. `problems`: what is wrong with which item. `imputed`."""
+    """`encoders`: revisions by modality. `problems`: what is wrong with which item."""
     document: dict[str, Any] = json.loads((folder / REPORT_FILE).read_text())
     return document
 
@@ -141,18 +135,7 @@ def _write_tables(
 ) -> dict[str, Any]:
     if not collected.vectors[Modality.TEXT]:
         raise InvalidInputError.of("items", "no item has a text that could be embedded")
-    content = impute_content(_matrices(collected, len(data.items)))
-    trained = SASRec.load(context.work.open(collaborative.NAME)).collaborative_embeddings()
-    cold = data.frequency() == 0
-    if cold.all():
-        raise InvalidInputError.of("interactions", "none is left for training")
-    tables = ItemTables(
-        embeddings={
-            Modality.COLLABORATIVE: impute_collaborative(trained.numpy(), cold, content),
-            **content.embeddings,
-        },
-        imputed={Modality.COLLABORATIVE: cold, **content.imputed},
-    )
+    tables = impute_content(_matrices(collected, len(data.items)))
     save_item_tables(tables, folder)
     imputed = {j.value: int(mask.sum()) for j, mask in tables.imputed.items()}
     context.report(
@@ -164,7 +147,6 @@ def _write_tables(
         )
     )
     return {
-        "imputed": imputed,
         "not_embedded": len(collected.problems),
         "problems": dict(list(collected.problems.items())[:REPORTED_PROBLEMS]),
     }

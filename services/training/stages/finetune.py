@@ -5,7 +5,7 @@ from pathlib import Path
 from services.training.context import StageContext
 from services.training.finetune_job import FinetuneJob, finetune
 from services.training.finetune_together import finetune_together
-from services.training.stages import embed, quantize, snapshot
+from services.training.stages import collaborative, embed, quantize, snapshot
 from shared.computing import compute
 
 NAME = "finetune"
@@ -20,6 +20,7 @@ def _train(context: StageContext, folder: Path) -> None:
     job = FinetuneJob(
         snapshot=work.open(snapshot.NAME),
         embed=work.open(embed.NAME),
+        collaborative=work.open(collaborative.NAME),
         quantize=work.open(quantize.NAME),
         checkpoints=work.checkpoints(),
         output=folder,

@@ -14,7 +14,7 @@ from services.training.context import StageContext
 from services.training.gates import failure_of
 from services.training.patience import patiently
 from services.training.pruning import prune_bundles
-from services.training.stages import embed, evaluate, quantize, snapshot
+from services.training.stages import collaborative, evaluate, quantize, snapshot
 from services.training.stages.snapshot import Snapshot
 from shared.artifacts.bundle import MANIFEST, Manifest, bundle_path
 from shared.computing import compute
@@ -26,7 +26,6 @@ from shared.database.outbox import OutboxRepository
 from shared.database.semantic_ids import ItemSemanticIds, SemanticIdRepository
 from shared.errors import MmesidError
 from shared.ingestion.change import Change
-from shared.modeling.item_tables import load_item_tables
 from shared.modeling.modality import Modality
 from shared.modeling.progress import Progress
 from shared.notices import BundleActive
@@ -94,7 +93,7 @@ async def _record(context: StageContext, data: Snapshot, manifest: Manifest) -> 
     codes = {
         j: rows.numpy() for j, rows in quantize.load_codes(context.work.open(quantize.NAME)).items()
     }
-    imputed = load_item_tables(context.work.open(embed.NAME)).imputed
+    imputed = collaborative.load_tables(context.work).imputed
     async with context.resources.database.transaction() as session:
         await context.lease.confirm(session)
         bundles = BundleRepository(session, context.catalog_id)

@@ -7,9 +7,8 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from services.training.context import StageContext
-from services.training.stages import embed
+from services.training.stages import collaborative
 from shared.computing import compute
-from shared.modeling.item_tables import load_item_tables
 from shared.modeling.modality import Modality
 from shared.modeling.quantizer_kinds import load_quantizer, train_quantizer
 
@@ -22,7 +21,7 @@ async def run(context: StageContext, folder: Path) -> None:
 
 
 def _train(context: StageContext, folder: Path) -> None:
-    tables = load_item_tables(context.work.open(embed.NAME))
+    tables = collaborative.load_tables(context.work)
     embeddings = {j: torch.from_numpy(table) for j, table in tables.embeddings.items()}
     configs = context.configs
     model = train_quantizer(embeddings, configs.quantizer, context.report, device=configs.device)

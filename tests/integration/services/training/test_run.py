@@ -152,7 +152,7 @@ async def test_a_killed_run_goes_on_at_the_first_stage_without_a_mark(
     stages.before["finetune"] = killed
     with pytest.raises(asyncio.CancelledError):
         await run_training(run_id, settings)
-    assert stages.begun == ["snapshot", "collaborative", "embed", "quantize", "finetune"]
+    assert stages.begun == ["snapshot", "embed", "collaborative", "quantize", "finetune"]
     assert (await shop.training(run_id)).state == "running"
     await let_the_lease_run_out(resources, run_id)
 
@@ -235,7 +235,7 @@ async def test_an_owner_that_lost_its_lease_writes_nothing_more(shop, resources,
     await run_training(run_id, settings)
     training = await shop.training(run_id)
     assert (training.state, training.lease_token, training.problem) == ("running", 2, None)
-    assert stages.begun == ["snapshot", "collaborative"]
+    assert stages.begun == ["snapshot", "embed", "collaborative"]
 
 
 async def test_a_setting_that_does_not_exist_fails_the_run_and_is_named(shop, settings):

@@ -21,7 +21,8 @@ ITEMS, USERS, DIMENSION = 12, 9, 16
 def finetune_job(tmp_path) -> FinetuneJob:
     """What the stages before it would have written, of 9 users that walk round a circle."""
     folders = {
-        name: tmp_path / name for name in ("snapshot", "embed", "quantize", "checkpoints", "output")
+        name: tmp_path / name
+        for name in ("snapshot", "embed", "collaborative", "quantize", "checkpoints", "output")
     }
     for folder in folders.values():
         folder.mkdir()
@@ -31,6 +32,7 @@ def finetune_job(tmp_path) -> FinetuneJob:
     table = np.random.default_rng(0).normal(size=(ITEMS, 6)).astype(np.float32)
     imputed = np.zeros(ITEMS, dtype=np.bool_)
     save_item_tables(ItemTables({Modality.TEXT: table}, {Modality.TEXT: imputed}), folders["embed"])
+    save_item_tables(ItemTables({}, {}), folders["collaborative"])
     embeddings = {Modality.TEXT: torch.from_numpy(table)}
     quantizer = train_rq_kmeans(
         embeddings, RQKMeansConfig(dimension=DIMENSION, levels=2, codebook_size=4)

@@ -6,11 +6,11 @@ import torch
 
 from services.training.configs import configs_of
 from services.training.context import StageContext
-from services.training.stages import embed, quantize
+from services.training.stages import collaborative, embed, quantize
 from services.training.work_folder import WorkFolder
 from shared.artifacts.store import ArtifactStore
 from shared.contracts.admin import StageProgress, TrainingCreate
-from shared.modeling.item_tables import ItemTables, load_item_tables, save_item_tables
+from shared.modeling.item_tables import ItemTables, save_item_tables
 from shared.modeling.mm_rq_vae import MMRQVAE
 from shared.modeling.modality import Modality
 from shared.modeling.quantizer_kinds import load_quantizer
@@ -23,16 +23,17 @@ ITEMS, HIDDEN = 40, 16
 
 @pytest.fixture
 def work(tmp_path):
-    """A run whose embed stage is done."""
+    """A run whose stages before are done."""
     store = ArtifactStore(ArtifactSettings(url=str(tmp_path / "store"), cache=tmp_path / "cache"))
     work = WorkFolder(store, "shop", uuid4())
     random = np.random.default_rng(0)
     tables = {
         j: random.normal(size=(ITEMS, size)).astype(np.float32) for j, size in ((C, 5), (T, 7))
     }
-    imputed = {j: np.zeros(ITEMS, dtype=bool) for j in tables}
-    save_item_tables(ItemTables(tables, imputed), work.begin(embed.NAME))
-    work.complete(embed.NAME, StageProgress(stage=embed.NAME, done=1, total=1))
+    for stage, j in ((embed.NAME, T), (collaborative.NAME, C)):
+        imputed = {j: np.zeros(ITEMS, dtype=bool)}
+        save_item_tables(ItemTables({j: tables[j]}, imputed), work.begin(stage))
+        work.complete(stage, StageProgress(stage=stage, done=1, total=1))
     return work
 
 
@@ -68,7 +69,7 @@ async def test_items_get_the_codes_of_the_quantizer_that_was_asked_for(
     assert isinstance(model, kind)
     assert model.code_embeddings(T).shape == (model.levels, model.codebook_size, HIDDEN)
     codes = quantize.load_codes(folder)
-    embeddings = load_item_tables(work.open(embed.NAME)).embeddings
+    embeddings = collaborative.load_tables(work).embeddings
     for j in (C, T):
         again = model.codes({j: torch.from_numpy(embeddings[j])})[j]
         assert torch.equal(codes[j], again)
