@@ -9,6 +9,7 @@ to the standard output; the options are for `finetune_together`, which starts th
 
 import argparse
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -40,7 +41,7 @@ def main() -> None:
                 finetune(job, _writer(lines), processes)
     except MmesidError as error:
         if arguments.problem is not None:
-            unfinished = arguments.problem.with_suffix(f".{id(error)}.part")
+            unfinished = arguments.problem.with_suffix(f".{os.getpid()}.part")
             unfinished.write_text(json.dumps(error.problem()))
             unfinished.replace(arguments.problem)
         raise

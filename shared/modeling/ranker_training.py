@@ -551,7 +551,10 @@ def _fingerprint(ranker: Ranker, split: Split, config: RankerConfig) -> str:
 
 
 def _cuda_devices(device: str) -> list[int]:
-    return [torch.cuda.current_device()] if device.startswith("cuda") else []
+    if not device.startswith("cuda"):
+        return []
+    index = torch.device(device).index
+    return [torch.cuda.current_device() if index is None else index]
 
 
 def _check_inputs(

@@ -10,12 +10,14 @@ from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 
+import torch
 from accelerate import Accelerator
 from accelerate.state import PartialState
 from accelerate.utils import DistributedDataParallelKwargs
 from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
+from shared.errors import InvalidInputError
 from shared.modeling.window_batches import WindowBatch
 
 
@@ -43,7 +45,13 @@ class TrainingProcesses:
         """Those that `torchrun` or `accelerate launch` started: this process joins the others.
 
         device: "cpu" (they talk over gloo) or "cuda" (NCCL): each takes the GPU of its local rank.
+
+        Raises InvalidInputError for a device that names one GPU, or none that there is.
         """
+        if device not in ("cpu", "cuda"):
+            raise InvalidInputError.of("ranker.device", f"must be cpu or cuda, is {device}")
+        if device == "cuda" and not torch.cuda.is_available():
+            raise InvalidInputError.of("ranker.device", "is cuda, and torch finds no GPU")
         handlers = [
             DistributedDataParallelKwargs(
                 # E_j are the same everywhere, and a form of Table 2 may leave weights out.

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import torch
 
+from shared.errors import InvalidInputError
 from shared.modeling.training_processes import TrainingProcesses
 from shared.modeling.window_batches import WindowBatch
 
@@ -114,3 +115,10 @@ def test_one_part_is_the_batch_itself(batch):
     (part,) = TrainingProcesses().parts(batch, 1)
     assert part.batch is batch
     assert part.share == 1.0
+
+
+@pytest.mark.parametrize("device", ["cuda", "cuda:1"])
+def test_processes_without_a_gpu_each_are_refused(device, monkeypatch):
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    with pytest.raises(InvalidInputError, match="device"):
+        TrainingProcesses.launched(device)
