@@ -19,6 +19,7 @@ import torch
 from torch import Tensor
 
 from experiments.catalogue import Catalogue, Say, encode_content
+from experiments.cold_items import with_cold_items
 from experiments.settings import Settings
 from shared.modeling.item_tables import (
     ItemTables,
@@ -31,7 +32,7 @@ from shared.modeling.progress import OnProgress
 from shared.modeling.quantizer import Quantizer
 from shared.modeling.quantizer_kinds import load_quantizer, quantizer_config, train_quantizer
 from shared.modeling.sasrec import SASRec, train_sasrec
-from shared.modeling.sequences import Split, item_frequency, leave_one_out
+from shared.modeling.sequences import item_frequency, leave_one_out
 from shared.overriding import overridden
 
 SECONDS_FILE = "seconds.json"
@@ -53,8 +54,9 @@ class Ingredients:
     def __init__(self, catalogue: Catalogue, settings: Settings, work: Path, say: Say) -> None:
         self.catalogue = catalogue
         self.settings = settings
-        self.split: Split = leave_one_out(catalogue.sequences)
         self.number_of_items = len(catalogue.items)
+        split = leave_one_out(catalogue.sequences)
+        self.split = with_cold_items(split, self.number_of_items, settings.data.cold_share)
         self.frequency = item_frequency(self.split, self.number_of_items)
         self._folder = work / "ingredients"
         self._say = say

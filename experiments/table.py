@@ -11,6 +11,7 @@ from experiments.significance import compare
 
 METRICS = ("hr@5", "hr@10", "hr@20", "ndcg@5", "ndcg@10", "ndcg@20")
 GROUPS = ("head", "tail", "cold")
+GROUP_METRICS = ("hr@10", "ndcg@10")
 VIEWS = ("masked", "unmasked")
 
 # A row's cells, one a seed.
@@ -21,7 +22,7 @@ def report(rows: Mapping[str, Row]) -> str:
     """Test metrics with the history masked, then unmasked; groups of targets; what it cost;
     collapse, use of the codes, and forgetting."""
     sections = [f"### Test, history {view}\n\n{_metrics(rows, view)}" for view in VIEWS]
-    sections.append(f"### nDCG@10 by the target's group, history masked\n\n{_groups(rows)}")
+    sections.append(f"### Test by the target's group, history masked\n\n{_groups(rows)}")
     sections.append(f"### Validation and cost\n\n{_cost(rows)}")
     if len(rows) > 1:
         sections.append(_significance(rows))
@@ -48,17 +49,16 @@ def _metrics(rows: Mapping[str, Row], view: str) -> str:
 
 def _groups(rows: Mapping[str, Row]) -> str:
     first = next(iter(rows.values()))[0].result["test"]["groups"]
-    heads = [f"{name} ({first[name]['users']} users)" for name in GROUPS]
+    columns = [(group, metric) for group in GROUPS for metric in GROUP_METRICS]
+    heads = [f"{group} ({first[group]['users']} users): {metric}" for group, metric in columns]
 
-    def figure(row: Row, group: str) -> str:
+    def figure(row: Row, group: str, metric: str) -> str:
         results = [cell.result["test"]["groups"][group] for cell in row]
-        return mean_and_deviation(
-            [result["masked"]["ndcg@10"] for result in results if result["users"]]
-        )
+        return mean_and_deviation([one["masked"][metric] for one in results if one["users"]])
 
     return markdown_table(
         ["method", *heads],
-        [[name, *(figure(row, group) for group in GROUPS)] for name, row in rows.items()],
+        [[name, *(figure(row, *column) for column in columns)] for name, row in rows.items()],
     )
 
 

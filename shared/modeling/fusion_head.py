@@ -98,6 +98,10 @@ class FusionHead(nn.Module):
         normalized: Tensor = ((logs - low) / (high - low)).clamp(0, 1)
         return normalized
 
+    def met_rows(self) -> Tensor:
+        """The rows of the items that occur in training (q > 0), in their order."""
+        return (self.frequency > 0).nonzero().squeeze(1)
+
     def weights(self, normalized_frequency: Tensor | None = None) -> Tensor:
         """[n, 1 + J] fusion weights for q'' [n] (the catalogue's by default); a row sums to 1."""
         if normalized_frequency is None:

@@ -22,6 +22,7 @@ from shared.errors import ConflictError, InvalidInputError
 from shared.modeling.base_model import BaseSource, load_base
 from shared.modeling.evaluation import Scorer, evaluate
 from shared.modeling.fusion_head import FusionHead
+from shared.modeling.imputation import Content, impute
 from shared.modeling.item_encoder import EQUATION_16, ItemEncoder, ItemForm
 from shared.modeling.losses import (
     full_softmax_loss,
@@ -192,6 +193,7 @@ def train_ranker(
         del run, ranker
         ranker = build(replace(config, device="cpu"))
     ranker.load_state_dict(best_weights, strict=False)
+    estimate_cold_targets(ranker)
     return ranker.eval()
 
 
@@ -468,8 +470,9 @@ def batch_loss(ranker: Ranker, batch: WindowBatch, config: RankerConfig) -> Tens
     encoder, head = ranker.item_encoder, ranker.fusion_head
     if config.loss == RankerLoss.FULL:
         return _full_loss(head, states, encoder, targets)
-    number = encoder.number_of_items
-    sampled = torch.randint(number, (config.negatives,), device=device)
+    met = head.met_rows()
+    number = len(met)
+    sampled = met[torch.randint(number, (config.negatives,), device=device)]
     candidates, fused_place = torch.unique(torch.cat([sampled, targets]), return_inverse=True)
     fused = head.fused_rows(candidates, encoder)
     negative = states @ fused[fused_place[: config.negatives]].T
@@ -484,9 +487,33 @@ def batch_loss(ranker: Ranker, batch: WindowBatch, config: RankerConfig) -> Tens
 
 
 def _full_loss(head: FusionHead, states: Tensor, encoder: ItemEncoder, targets: Tensor) -> Tensor:
+    met = head.met_rows()
+    if len(met) < encoder.number_of_items:
+        fused = head.fused_rows(met, encoder)
+        return full_softmax_loss(states, fused, torch.searchsorted(met, targets))
     if head.projects_states(len(states), encoder):
         return F.cross_entropy(head.scores_without_projection(states, encoder), targets)
     return full_softmax_loss(states, head.fused_matrix(encoder), targets)
+
+
+@torch.no_grad()
+def estimate_cold_targets(ranker: Ranker) -> None:
+    """E_x of the items that training never met: as those of the items most like them in content.
+
+    They take no part in the softmax, where they could only sink: what is learned of them is what
+    their embeddings share with others', as for an item that comes after training.
+    """
+    encoder, head = ranker.item_encoder, ranker.fusion_head
+    met = head.frequency > 0
+    if bool(met.all()) or not bool(met.any()):
+        return
+    vectors = {j: encoder.embeddings(j) for j in CONTENT_MODALITIES if j in encoder.modalities}
+    table = head.target_table
+    if vectors:
+        content = Content(vectors, dict.fromkeys(vectors, torch.ones_like(met)))
+        table.copy_(impute(table, met, content))
+    else:
+        table[~met] = table[met].mean(dim=0)
 
 
 def alignment_loss(encoder: ItemEncoder, batch: WindowBatch, temperature: float) -> Tensor:

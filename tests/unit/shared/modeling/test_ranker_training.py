@@ -244,3 +244,36 @@ def test_a_checkpoint_of_another_form_is_refused(split, inputs, tmp_path):
     _train(split, inputs, replace(CONFIG, epochs=1), checkpoint_folder=tmp_path)
     with pytest.raises(ConflictError):
         _train(split, inputs, replace(CONFIG, epochs=1), fused=False, checkpoint_folder=tmp_path)
+
+
+@pytest.fixture(scope="module")
+def split_with_a_cold_item(split):
+    """The same walks, without item 7: nobody met it."""
+    without = [items[items != 7] for items in split.train]
+    return Split(without, np.where(split.validation_target == 7, -1, split.validation_target),
+                 split.test_target)  # fmt: skip
+
+
+@pytest.mark.parametrize("loss", list(RankerLoss))
+def test_an_item_that_nobody_met_is_no_negative(split_with_a_cold_item, inputs, loss):
+    split = split_with_a_cold_item
+    config = replace(CONFIG, loss=loss)
+    ranker = build_ranker(split, ITEMS, *inputs, SOURCE, config).train()
+    generator = np.random.default_rng(0)
+    (batch,) = batches_of([items for items in split.train if len(items) > 1][:8], 8, generator)
+    torch.autograd.backward(batch_loss(ranker, batch, config))
+    gradient = ranker.fusion_head.target_table.grad
+    assert gradient[7].eq(0).all()
+    assert gradient[6].ne(0).any()
+
+
+def test_its_target_embedding_is_that_of_the_items_most_like_it(split_with_a_cold_item, inputs):
+    embeddings, codes, tables = inputs
+    twin = {m: table.clone() for m, table in embeddings.items()}
+    twin[Modality.TEXT][:] = torch.eye(ITEMS)[:, :6] + 1e-3
+    twin[Modality.TEXT][7] = twin[Modality.TEXT][3]
+    ranker = _train(split_with_a_cold_item, (twin, codes, tables), replace(CONFIG, epochs=1))
+    table = ranker.fusion_head.target_table.detach()
+    closeness = torch.nn.functional.cosine_similarity(table[7], table)
+    closeness[7] = -1
+    assert closeness.argmax() == 3
