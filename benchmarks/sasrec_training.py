@@ -13,7 +13,8 @@ architecture is each one's own (RecBole normalises after a block, ours before it
 A batch is not the same thing. Ours is so many sequences, and every item of them is a target.
 RecBole makes a sample of every target, with its own history padded to 50 items, and a batch is so
 many of these. It is measured with as many samples as ours has sequences, and with as many targets
-a step as ours has on average. --peer-share shortens its turns.
+a step as ours has on average. --share and --peer-share shorten the turns of both: ours trains on
+that share of the users, RecBole on that share of its samples, over the same catalogue.
 
 RecBole is helped where its results stay the same: its process keeps the memory that it frees, and
 torch's anomaly detection, which an import of its switches on for every model, is switched off.
@@ -24,6 +25,7 @@ the history of a sequential model (its `FullSortEvalDataLoader` hands none on), 
 those with it in.
 """
 
+import sys
 import tempfile
 from collections.abc import Mapping
 from contextlib import ExitStack
@@ -32,11 +34,12 @@ from functools import partial
 from pathlib import Path
 from typing import Annotated
 
+import numpy as np
 import torch
 import typer
 
 from benchmarks.ranking_parts.machine import machine_line
-from benchmarks.sasrec_training_parts.clock import alternate
+from benchmarks.sasrec_training_parts.clock import Epoch, alternate
 from benchmarks.sasrec_training_parts.fitting import fit_ours, fit_recbole
 from benchmarks.sasrec_training_parts.recbole_files import recbole_settings, write_recbole_files
 from benchmarks.sasrec_training_parts.recbole_peer import RecBolePeer, open_recbole
@@ -51,8 +54,18 @@ SETTINGS = Path("experiments/beauty.yaml")
 
 def targets_a_step(split: Split, batch_size: int) -> int:
     """The mean of ours: sequences of a batch times targets of a sequence."""
-    lengths = [len(items) - 1 for items in split.train if len(items) > 1]
-    return round(batch_size * sum(lengths) / len(lengths))
+    return round(batch_size * _targets(split) / sum(len(items) > 1 for items in split.train))
+
+
+def some_users(split: Split, share: float, seed: int) -> Split:
+    """That share of the users, drawn by the seed."""
+    number = len(split.train)
+    chosen = np.random.default_rng(seed).permutation(number)[: max(1, round(share * number))]
+    return Split(
+        [split.train[user] for user in chosen],
+        split.validation_target[chosen],
+        split.test_target[chosen],
+    )
 
 
 def open_peers(
@@ -77,8 +90,11 @@ def main(
     data: Annotated[Path, typer.Option(help="A folder of data.")],
     recbole_python: Annotated[Path, typer.Option(help="The Python that has RecBole.")],
     settings: Annotated[Path, typer.Option(help="A YAML file of experiments/.")] = SETTINGS,
-    epochs: Annotated[int, typer.Option(min=0, help="Of each, for the times; 0: no times.")] = 5,
-    peer_share: Annotated[float, typer.Option(min=0.001, max=1, help="Of an epoch, a turn.")] = 1.0,
+    turns: Annotated[int, typer.Option(min=0, help="Of each, for the times; 0: no times.")] = 5,
+    share: Annotated[float, typer.Option(min=0.001, max=1, help="Of our epoch, a turn.")] = 1.0,
+    peer_share: Annotated[
+        float, typer.Option(min=0.001, max=1, help="Of RecBole's epoch, a turn.")
+    ] = 1.0,
     quality: Annotated[bool, typer.Option(help="Train both to early stopping.")] = False,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
@@ -95,13 +111,13 @@ def main(
         f"RecBole, {same_targets} targets a step": same_targets,
     }
     print(f"\n{machine_line(1)}\n", flush=True)
-    if epochs:
+    if turns:
         with ExitStack() as stack:
             peers = open_peers(stack, recbole_python, catalogue, config, batch_sizes)
-            turns = {name: partial(peer.epoch, peer_share) for name, peer in peers.items()}
-            print(
-                "\n".join(speed_table(alternate(split, items, config, epochs, turns))), flush=True
-            )
+            trainings = {name: partial(peer.epoch, peer_share) for name, peer in peers.items()}
+            part = some_users(split, share, seed)
+            found = alternate(part, items, config, turns, trainings, _say)
+            print("\n".join(speed_table(found, _targets(split))), flush=True)
     if quality:
         models = [fit_ours("ours", split, items, config)]
         print("\n", *quality_table(models), sep="\n", flush=True)
@@ -111,6 +127,15 @@ def main(
             out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "factors.npz"
             models.append(fit_recbole(name, split, peers[name], out))
         print("\n", *quality_table(models), sep="\n", flush=True)
+
+
+def _targets(split: Split) -> int:
+    return sum(max(0, len(items) - 1) for items in split.train)
+
+
+def _say(name: str, epoch: Epoch) -> None:
+    """Not part of the report: what is known if the run ends early."""
+    print(f"{name}: {epoch}", file=sys.stderr, flush=True)
 
 
 if __name__ == "__main__":

@@ -28,26 +28,34 @@ def alternate(
     split: Split,
     number_of_items: int,
     config: SASRecConfig,
-    epochs: int,
+    turns: int,
     peers: Mapping[str, Callable[[], Epoch]],
+    on_turn: Callable[[str, Epoch], None],
 ) -> dict[str, list[Epoch]]:
-    """`train_sasrec` for so many epochs; after each of them every peer has its turn."""
+    """`train_sasrec` for so many epochs; after each of them every peer has its turn.
+
+    on_turn: called with the name and the time of each turn of ours and of the peers.
+    """
     found: dict[str, list[Epoch]] = {OURS: [], **{name: [] for name in peers}}
     watch = _Watch(sum(max(0, len(items) - 1) for items in split.train))
+
+    def note(name: str, epoch: Epoch) -> None:
+        found[name].append(epoch)
+        on_turn(name, epoch)
 
     def on_progress(progress: Progress) -> None:
         if "loss" in progress.metrics:
             watch.step()
             return
-        found[OURS].append(watch.epoch)
+        note(OURS, watch.epoch)
         for name, train in peers.items():
-            found[name].append(train())
+            note(name, train())
         watch.start()
 
+    # The validations are not timed: one user is enough.
+    config = replace(config, epochs=turns, patience=turns, validation_users=1)
     watch.start()
-    train_sasrec(
-        split, number_of_items, replace(config, epochs=epochs, patience=epochs), on_progress
-    )
+    train_sasrec(split, number_of_items, config, on_progress)
     return found
 
 

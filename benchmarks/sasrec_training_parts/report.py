@@ -24,15 +24,16 @@ class Quality:
     reported: Mapping[str, float] | None = None
 
 
-def speed_table(epochs: Mapping[str, Sequence[Epoch]]) -> Iterator[str]:
-    """Medians over the turns. Where a turn is a part of an epoch, its time is that of the targets
-    of a whole one at the same rate. The ratios are of the peer's time to ours."""
+def speed_table(epochs: Mapping[str, Sequence[Epoch]], whole: int) -> Iterator[str]:
+    """Medians over the turns; the ratios are of the peer's time to ours.
+
+    whole: the targets of an epoch. A turn that is a part of one counts at its targets a second.
+    """
     yield (
         "| | targets a step | turns | of an epoch | epoch, s | CPU s | targets a CPU second |"
         " times ours, s | times ours, CPU s |"
     )
     yield "|---|---|---|---|---|---|---|---|---|"
-    whole = epochs[OURS][0].targets
     ours = _seconds_an_epoch(epochs[OURS], whole)
     for name, turns in epochs.items():
         seconds, cpu_seconds = _seconds_an_epoch(turns, whole)

@@ -326,7 +326,7 @@ def _fit(model: SASRec, split: Split, on_progress: OnProgress, stage: str) -> SA
     users = _validation_users(split, config, generator)
     histories = [split.validation_history(int(user)) for user in users]
     optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay
+        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     best_ndcg, best_epoch, best_weights = -1.0, 0, _copy_of_weights(model)
     for epoch in range(1, config.epochs + 1):

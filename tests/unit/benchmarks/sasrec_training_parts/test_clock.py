@@ -16,7 +16,10 @@ def test_peers_take_turns_with_our_epochs():
     def turn():
         return Epoch(seconds=0.0, cpu_seconds=0.0, steps=next(numbers), targets=7)
 
-    found = alternate(split, 9, TINY, 4, {"first": turn, "second": turn})
+    order: list[str] = []
+    peers = {"first": turn, "second": turn}
+    found = alternate(split, 9, TINY, 4, peers, lambda name, _: order.append(name))
+    assert order == [OURS, "first", "second"] * 4
     assert [epoch.steps for epoch in found["first"]] == [1, 3, 5, 7]
     assert [epoch.steps for epoch in found["second"]] == [2, 4, 6, 8]
     # Nine users with four training items: 27 targets, in batches of four sequences.

@@ -12,7 +12,7 @@ def cells(lines, name):
 def test_ratios_are_of_medians_and_parts_of_an_epoch_count_as_parts():
     ours = [Epoch(seconds, seconds / 2, 10, 1000) for seconds in (10.0, 8.0, 90.0)]
     half = [Epoch(seconds, seconds, 50, 500) for seconds in (20.0, 15.0, 25.0)]
-    table = list(speed_table({OURS: ours, "peer": half}))
+    table = list(speed_table({OURS: ours, "peer": half}, whole=1000))
     assert cells(table, OURS)["epoch, s"] == "10.0"
     assert cells(table, OURS)["targets a CPU second"] == "200"
     peer = cells(table, "peer")
