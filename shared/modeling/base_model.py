@@ -53,6 +53,9 @@ TINY_CHAT_TEMPLATE = (
 )
 
 
+# The norm of the tiny base's o_LLM starts as this times sqrt(D).
+STARTING_SCALE = 4.0
+
 # Bars of a terminal have no place in a service's log.
 disable_progress_bar()
 
@@ -269,12 +272,27 @@ def write_tiny_llama(folder: Path, spec: TinyLlama, instruction: str = DEFAULT_I
     with MODEL_LOADING, torch.random.fork_rng(devices=[]):
         torch.manual_seed(spec.seed)
         model = LlamaForCausalLM(config)
+    _start_as_mean(model)
+    folder.mkdir(parents=True, exist_ok=True)
     # Not `model.save_pretrained`: of processes that train together it writes in the first alone.
     weights = {name: weight for name, weight in model.state_dict().items() if name != TIED_WEIGHT}
     save_file(weights, folder / "model.safetensors", metadata={"format": "pt"})
     config.save_pretrained(folder)
     model.generation_config.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
+
+
+@torch.no_grad()
+def _start_as_mean(model: LlamaForCausalLM) -> None:
+    """Attention starts as the mean of what it sees, and o_LLM large enough to tell items apart.
+
+    The response token's state would start as that of its own embedding, whatever the history is:
+    Llama's small random weights let nothing through, and many epochs go into opening them.
+    """
+    for layer in model.model.layers:
+        for projection in (layer.self_attn.v_proj, layer.self_attn.o_proj):
+            torch.nn.init.eye_(projection.weight)
+    model.model.norm.weight.fill_(STARTING_SCALE)
 
 
 def _word_tokenizer(instruction: str) -> PreTrainedTokenizerFast:

@@ -93,3 +93,13 @@ def test_an_incomplete_source_names_its_field(settings, field):
 def test_a_source_survives_its_document():
     source = BaseSource(tiny=SMALL, dtype="float16")
     assert BaseSource.from_dict(json.loads(json.dumps(source.as_dict()))) == source
+
+
+def test_what_a_tiny_base_says_at_first_depends_on_what_it_read():
+    """Not so with small random weights everywhere: there it is the last token's own embedding."""
+    decoder = load_base(BaseSource(tiny=TinyLlama())).model.model.eval()
+    tokens = torch.randn(2, 5, decoder.config.hidden_size)
+    tokens[1, 4] = tokens[0, 4]
+    with torch.inference_mode():
+        one, other = decoder(inputs_embeds=tokens).last_hidden_state[:, 4]
+    assert torch.nn.functional.cosine_similarity(one, other, dim=0) < 0.9
