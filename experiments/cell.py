@@ -13,16 +13,20 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.ingredients import Ingredients
+from experiments.ingredients import Ingredients, Timed
 from experiments.method import Method
+from experiments.methods.letter import train_letter
 from experiments.methods.motor import MotorConfig, train_motor
 from experiments.methods.tiger import train_tiger
 from shared.errors import InvalidInputError
 from shared.modeling.analysis import INPUT, Analysis, analyse, code_use
 from shared.modeling.evaluation import Scorer, evaluate, popularity_scorer
 from shared.modeling.item_encoder import random_code_embeddings
+from shared.modeling.mm_rq_vae import MMRQVAEConfig
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress
+from shared.modeling.quantizer import Quantizer
+from shared.modeling.quantizer_kinds import quantizer_config
 from shared.modeling.ranker_training import RankerConfig, train_ranker
 from shared.modeling.spectrum import spectrum_of
 from shared.overriding import overridden
@@ -101,8 +105,8 @@ def _train(
         )
     if method.model == "motor":
         return _motor(method, seed, ingredients, on_progress)
-    if method.model == "tiger":
-        return _tiger(method, seed, ingredients, on_progress)
+    if method.model in ("tiger", "letter"):
+        return _generative(method, seed, ingredients, on_progress)
     return _ranker(method, seed, ingredients, on_progress)
 
 
@@ -122,11 +126,15 @@ def _motor(
     return _Trained(model.score, seconds, 1.0, Analysis(spectra, code_use(codes, tables)))
 
 
-def _tiger(
+def _generative(
     method: Method, seed: int, ingredients: Ingredients, on_progress: OnProgress
 ) -> _Trained:
+    """TIGER; LETTER is one that generates semantic IDs of another quantizer."""
     embeddings = _embeddings(method, seed, ingredients, on_progress)
-    kept = ingredients.quantizer(embeddings, method.quantizer, seed, on_progress)
+    if method.model == "letter":
+        kept = _letter_quantizer(method, seed, embeddings, ingredients, on_progress)
+    else:
+        kept = ingredients.quantizer(embeddings, method.quantizer, seed, on_progress)
     codes = kept.thing.codes(embeddings)
     tables = {j: kept.thing.code_embeddings(j) for j in embeddings}
     config = replace(ingredients.settings.tiger, seed=seed)
@@ -134,6 +142,30 @@ def _tiger(
     model = train_tiger(ingredients.split, codes, config, on_progress)
     seconds = {"quantize": kept.seconds, "train": time.monotonic() - started}
     return _Trained(model.score, seconds, 1.0, Analysis(codes=code_use(codes, tables)))
+
+
+def _letter_quantizer(
+    method: Method,
+    seed: int,
+    embeddings: Mapping[Modality, Tensor],
+    ingredients: Ingredients,
+    on_progress: OnProgress,
+) -> Timed[Quantizer]:
+    regulariser = ingredients.embeddings(
+        (Modality.COLLABORATIVE,), method.collaborative, seed, on_progress
+    )
+    settings = ingredients.settings
+    config = quantizer_config(settings.quantizer, method.quantizer, "quantizer")
+    assert isinstance(config, MMRQVAEConfig)
+    started = time.monotonic()
+    quantizer = train_letter(
+        embeddings[Modality.TEXT],
+        regulariser[Modality.COLLABORATIVE],
+        replace(config, seed=seed),
+        settings.letter,
+        on_progress,
+    )
+    return Timed(quantizer, time.monotonic() - started)
 
 
 def _embeddings(

@@ -11,7 +11,7 @@ from shared.errors import InvalidInputError
 from shared.modeling.item_encoder import EQUATION_16, ItemForm
 from shared.modeling.modality import Modality
 
-Model = Literal["popularity", "sasrec", "motor", "tiger", "ranker"]
+Model = Literal["popularity", "sasrec", "motor", "tiger", "letter", "ranker"]
 Codes = Literal["quantized", "random", "table", "none"]
 
 TABLES = Path(__file__).parent

@@ -7,6 +7,7 @@ from typing import Any
 
 import yaml
 
+from experiments.methods.letter import LetterConfig
 from experiments.methods.tiger import TigerConfig
 from shared.errors import InvalidInputError
 from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama, hidden_size
@@ -18,7 +19,7 @@ from shared.overriding import overridden
 
 SECTIONS = (
     "data", "encoders", "collaborative", "quantizer", "base_model", "tiny", "ranker",
-    "tiger",
+    "tiger", "letter",
 )  # fmt: skip
 
 
@@ -50,6 +51,7 @@ class Settings:
     base: BaseSource
     ranker: RankerConfig
     tiger: TigerConfig
+    letter: LetterConfig
 
     def as_dict(self) -> dict[str, Any]:
         return asdict(self)
@@ -81,6 +83,7 @@ def read_settings(path: Path) -> Settings:
         base=base,
         ranker=section("ranker", RankerConfig(train_base=base.kind == BaseKind.TINY)),
         tiger=section("tiger", TigerConfig()),
+        letter=section("letter", LetterConfig()),
     )
 
 

@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 import experiments
+from experiments.methods.letter import LetterConfig
 from experiments.methods.tiger import TigerConfig
 from experiments.settings import read_settings
 from shared.errors import InvalidInputError
@@ -25,6 +26,7 @@ def test_the_small_profile_is_the_defaults():
     assert settings.ranker == RankerConfig()
     assert settings.base.tiny == TinyLlama()
     assert settings.tiger == TigerConfig()
+    assert settings.letter == LetterConfig()
     assert settings.quantizer.dimension == TinyLlama().hidden_size
 
 
