@@ -49,7 +49,7 @@ def bars_figure(
     labels: Sequence[str], series: Mapping[str, Sequence[Sequence[float]]], quantity: str
 ) -> Figure:
     """Beside one another at each label, a bar a series: the mean over the seeds' values, with
-    their standard deviation; none where there is no value.
+    their standard deviation where there are several; no bar where there is no value.
 
     Raises InvalidInputError without labels or series.
     """
@@ -59,11 +59,12 @@ def bars_figure(
     places = np.arange(len(labels))
     width = BARS_SHARE / len(series)
     for order, (name, columns) in enumerate(series.items()):
+        deviations = [stdev(values) if len(values) > 1 else 0.0 for values in columns]
         drawn = axes.bar(
             places + (order - (len(series) - 1) / 2) * width,
             [mean(values) if values else np.nan for values in columns],
             width,
-            yerr=[stdev(values) if len(values) > 1 else 0.0 for values in columns],
+            yerr=deviations if any(len(values) > 1 for values in columns) else None,
             capsize=3,
             label=name,
         )
