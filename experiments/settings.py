@@ -26,12 +26,21 @@ SECTIONS = (
 @dataclass(frozen=True)
 class DataSettings:
     """sequences, item_map: files of a published split in the data's folder, in place of its own
-    interactions (`experiments.published_split`); the other two settings do not touch them."""
+    interactions (`experiments.published_split`); minimum_rating and core do not touch them.
+    cold_share: of the items, drawn by chance, no interaction is left in the training part, so that
+    those of them that are test targets show what a model knows of an item by its content alone."""
 
     sequences: str | None = None
     item_map: str | None = None
     minimum_rating: float | None = None
     core: int = 1
+    cold_share: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.cold_share < 1:
+            raise InvalidInputError.of(
+                "data.cold_share", f"must be in [0, 1), not {self.cold_share}"
+            )
 
 
 @dataclass(frozen=True)
