@@ -22,6 +22,7 @@ from shared.modeling.modality import Modality
 from shared.modeling.ranker_training import RankerConfig, train_ranker
 from shared.modeling.sequences import leave_one_out
 from shared.modeling.training_processes import TrainingProcesses
+from shared.tether import end_with
 
 ITEMS, DIMENSION, USERS = 20, 16, 25
 SOURCE = BaseSource(tiny=TinyLlama(hidden_size=DIMENSION, intermediate_size=24, layers=2, heads=2))
@@ -35,6 +36,7 @@ DIES_AFTER = 6
 
 
 def main(folder: Path, act: str) -> None:
+    end_with(os.getppid())
     processes = TrainingProcesses.launched("cpu")
     together = replace(CONFIG, gradient_accumulation=PARTS // processes.number)
     sharded = replace(together, sharded=True, gradient_checkpointing=True)
