@@ -77,8 +77,10 @@ def bars_figure(
     return figure
 
 
-def spectra_figure(curves: Sequence[Curve]) -> Figure:
+def spectra_figure(curves: Sequence[Curve], *, log_dimensions: bool = False) -> Figure:
     """A line a curve: its mean over the seeds, in a band of their standard deviation (Fig. 3b).
+
+    log_dimensions: for tables of very different widths, of which the narrow would not be seen.
 
     Raises InvalidInputError without curves, and for one without values.
     """
@@ -101,6 +103,8 @@ def spectra_figure(curves: Sequence[Curve]) -> Figure:
         axes.fill_between(
             dimensions, middle - spread, middle + spread, color=colour, alpha=0.2, linewidth=0
         )
+    if log_dimensions:
+        axes.set_xscale("log")
     axes.set_xlabel("dimension")
     axes.set_ylabel("log10 (singular value / the largest)")
     _legend(figure, [curve.label for curve in curves])

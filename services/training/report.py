@@ -42,7 +42,8 @@ def _spectra(spectra: Mapping[str, Any]) -> Figure:
             Curve(TABLES[table], [spectra[table]["log10"]], group=table)
             for table in PLOTTED_TABLES
             if table in spectra
-        ]
+        ],
+        log_dimensions=True,
     )
 
 

@@ -65,6 +65,12 @@ def test_a_curve_is_the_mean_of_its_seeds():
     assert list(lines["theirs"].get_ydata()) == [0.0, LOWEST_SHOWN]
 
 
+@pytest.mark.parametrize(("log_dimensions", "scale"), [(False, "linear"), (True, "log")])
+def test_dimensions_are_counted_on_the_scale_asked_for(log_dimensions, scale):
+    (axes,) = spectra_figure(CURVES, log_dimensions=log_dimensions).axes
+    assert axes.get_xscale() == scale
+
+
 def test_curves_of_a_group_share_their_colour_and_differ_in_their_dashes():
     (axes,) = spectra_figure(CURVES).axes
     first, second, other = axes.lines
