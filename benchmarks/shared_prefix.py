@@ -27,7 +27,8 @@ from shared.modeling.base_model import BaseKind, BaseSource, hidden_size
 from shared.modeling.item_encoder import ItemForm
 from shared.modeling.modality import Modality
 from shared.modeling.ranker import Ranker
-from shared.modeling.ranker_training import RankerConfig, build_ranker
+from shared.modeling.ranker_config import RankerConfig
+from shared.modeling.ranker_training import build_ranker
 from shared.modeling.sasrec import training_windows
 from shared.modeling.sequences import ItemRows, Split, leave_one_out
 from shared.modeling.window_batches import batches_of

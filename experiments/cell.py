@@ -27,7 +27,9 @@ from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress
 from shared.modeling.quantizer import Quantizer
 from shared.modeling.quantizer_kinds import quantizer_config
-from shared.modeling.ranker_training import RankerConfig, train_ranker
+from shared.modeling.ranker_config import RankerConfig
+from shared.modeling.ranker_training import train_ranker
+from shared.modeling.sasrec import SASRec
 from shared.modeling.spectrum import spectrum_of
 from shared.overriding import overridden
 
@@ -210,6 +212,7 @@ def _ranker(
         on_progress,
         form=method.input,
         fused=method.fused,
+        teacher=_teacher(config, method, seed, ingredients, on_progress),
     )
     seconds["train"] = time.monotonic() - started
     split = ingredients.split
@@ -223,6 +226,18 @@ def _ranker(
     if method.codes == "table":  # a code an item is no semantic ID
         analysis = replace(analysis, codes={})
     return _Trained(ranker.scorer(), seconds, ranker.trainable_share(), analysis)
+
+
+def _teacher(
+    config: RankerConfig,
+    method: Method,
+    seed: int,
+    ingredients: Ingredients,
+    on_progress: OnProgress,
+) -> SASRec | None:
+    if not config.teacher_share:
+        return None
+    return ingredients.sasrec(method.collaborative, seed, on_progress).thing
 
 
 def _without_codes(

@@ -13,7 +13,7 @@ from shared.errors import InvalidInputError
 from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama, hidden_size
 from shared.modeling.mm_rq_vae import MMRQVAEConfig
 from shared.modeling.quantizer_kinds import QuantizerConfig, quantizer_config
-from shared.modeling.ranker_training import RankerConfig
+from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.sasrec import SASRecConfig
 from shared.overriding import overridden
 

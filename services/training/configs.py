@@ -11,7 +11,7 @@ from shared.errors import InvalidInputError
 from shared.modeling.base_model import BaseKind, BaseSource, hidden_size
 from shared.modeling.mm_rq_vae import MMRQVAEConfig
 from shared.modeling.quantizer_kinds import QuantizerConfig, quantizer_config
-from shared.modeling.ranker_training import RankerConfig
+from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.sasrec import SASRecConfig
 from shared.overriding import overridden
 from shared.settings import TrainingSettings

@@ -14,7 +14,9 @@ from shared.modeling.base_model import BaseSource
 from shared.modeling.item_tables import load_item_tables
 from shared.modeling.progress import OnProgress
 from shared.modeling.quantizer_kinds import load_quantizer
-from shared.modeling.ranker_training import RankerConfig, train_ranker
+from shared.modeling.ranker_config import RankerConfig
+from shared.modeling.ranker_training import train_ranker
+from shared.modeling.sasrec import SASRec
 from shared.modeling.training_processes import TrainingProcesses
 from shared.overriding import overridden
 
@@ -81,6 +83,7 @@ def finetune(
         job.base,
         job.ranker,
         report,
+        teacher=SASRec.load(job.collaborative) if job.ranker.teacher_share else None,
         checkpoint_folder=job.checkpoints,
         processes=processes,
     )

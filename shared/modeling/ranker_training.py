@@ -7,35 +7,30 @@ Loss, by `RankerConfig.loss`: cross-entropy over the catalogue (`full`), over sa
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field, replace
-from enum import StrEnum
+from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.errors import ConflictError, InvalidInputError
 from shared.modeling.base_model import BaseSource, load_base
+from shared.modeling.distillation import SoftTargetsOf, soft_targets_of
 from shared.modeling.evaluation import Scorer, evaluate
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.imputation import Content, impute
 from shared.modeling.item_encoder import EQUATION_16, ItemEncoder, ItemForm
-from shared.modeling.losses import (
-    full_softmax_loss,
-    info_nce,
-    sampled_bce_loss,
-    sampled_softmax_loss,
-)
 from shared.modeling.metrics import ranking_metrics
 from shared.modeling.modality import CONTENT_MODALITIES, Modality
 from shared.modeling.progress import OnProgress, Progress, ignore_progress
-from shared.modeling.prompt import DEFAULT_MAX_HISTORY, PromptTemplate
-from shared.modeling.ranker import LoraSpec, Ranker
-from shared.modeling.sasrec import training_windows
+from shared.modeling.prompt import PromptTemplate
+from shared.modeling.ranker import Ranker
+from shared.modeling.ranker_config import Precision, RankerConfig, Schedule
+from shared.modeling.ranker_loss import alignment_loss, batch_loss
+from shared.modeling.sasrec import SASRec, training_windows
 from shared.modeling.sequences import NOT_EVALUATED, ItemRows, Split, item_frequency
 from shared.modeling.sharding import like, shard, whole
 from shared.modeling.training_processes import BatchPart, TrainingProcesses
@@ -44,99 +39,13 @@ from shared.modeling.window_batches import WindowBatch, batches_of
 STAGE = "finetune"
 SELECTION_METRIC = "ndcg@10"
 CHECKPOINT_FILE = "checkpoint.pt"
+LOWEST_RATE = 0.02
 # Settings that decide where and in which order the same numbers are computed.
 LAYOUT_SETTINGS = (
     "checkpoint_every", "device", "gradient_accumulation", "gradient_checkpointing", "sharded",
 )  # fmt: skip
 # Far more steps than any run has: the parts of a batch draw from seeds that no step has.
 PART_STRIDE = 2**40
-
-
-class RankerLoss(StrEnum):
-    FULL = "full"
-    SAMPLED = "sampled"
-    BCE = "bce"
-
-
-class Precision(StrEnum):
-    FLOAT32 = "float32"
-    BFLOAT16 = "bfloat16"
-
-
-@dataclass(frozen=True)
-class RankerConfig:
-    """How the ranker is trained. The defaults are those of the small profile.
-
-    train_base: train the base's own weights beside LoRA (a base of random weights needs it).
-    learning_rate_base: of the LLM's parameters; learning_rate_new: of the item encoder and head.
-    batch_size: windows of at most `max_history` targets, of all processes together. negatives:
-    items sampled for a batch (by each process and at each part of it, for its own).
-    patience: epochs without a better validation nDCG@10 before training stops.
-    alignment: the weight of InfoNCE between projected E_c and projected text and images, of the
-    items of a batch (CTRL; 0 in MME-SID).
-    checkpoint_every: steps between checkpoints, where a folder for them is given.
-    precision: of the LLM's products: that of its weights (float32), or mixed (bfloat16). The item
-    encoder, the fusion head, the loss and the optimizer stay in float32.
-    four_bit: hold the frozen base in 4 bits (NF4) while training; `load_base` says what that needs.
-    gradient_checkpointing: keep of each of the LLM's layers its input only, and compute it again
-    for the gradient. gradient_accumulation: parts in which a process takes its share of a batch.
-    sharded: spread the weights over the processes (FSDP); otherwise each has all of them.
-    """
-
-    epochs: int = 20
-    patience: int = 3
-    batch_size: int = 32
-    learning_rate_base: float = 1e-3
-    learning_rate_new: float = 5e-4
-    weight_decay: float = 0.01
-    warm_up_steps: int = 50
-    gradient_clip: float = 1.0
-    item_dropout: float = 0.5
-    state_dropout: float = 0.3
-    loss: RankerLoss = RankerLoss.FULL
-    negatives: int = 512
-    max_history: int = DEFAULT_MAX_HISTORY
-    train_base: bool = True
-    lora: LoraSpec = field(default_factory=LoraSpec)
-    temperature: float = 1.0
-    content_scale: float = 0.5
-    alignment: float = 0.0
-    alignment_temperature: float = 0.1
-    checkpoint_every: int = 500
-    precision: Precision = Precision.FLOAT32
-    four_bit: bool = False
-    gradient_checkpointing: bool = False
-    gradient_accumulation: int = 1
-    sharded: bool = False
-    seed: int = 0
-    device: str = "cpu"
-
-    def __post_init__(self) -> None:
-        for name in (
-            "epochs",
-            "patience",
-            "batch_size",
-            "negatives",
-            "max_history",
-            "checkpoint_every",
-            "gradient_accumulation",
-        ):
-            if getattr(self, name) < 1:
-                raise InvalidInputError.of(f"ranker.{name}", "must be at least 1")
-        for name in ("item_dropout", "state_dropout"):
-            if not 0 <= getattr(self, name) < 1:
-                raise InvalidInputError.of(f"ranker.{name}", "must be in [0, 1)")
-        if self.precision not in set(Precision):
-            raise InvalidInputError.of(
-                "ranker.precision", f"{self.precision!r} is none of {', '.join(Precision)}"
-            )
-        if self.four_bit and self.train_base:
-            raise InvalidInputError.of("ranker.four_bit", "needs a frozen base: train_base: false")
-        if self.four_bit and self.sharded:
-            raise InvalidInputError.of("ranker.four_bit", "weights cannot be sharded")
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def train_ranker(
@@ -151,13 +60,15 @@ def train_ranker(
     *,
     form: ItemForm = EQUATION_16,
     fused: bool = True,
+    teacher: SASRec | None = None,
     checkpoint_folder: Path | None = None,
     processes: TrainingProcesses | None = None,
 ) -> Ranker:
     """Train on `split.train`; return the ranker of the best validation epoch, in eval mode.
 
     embeddings: E_j [I, D_j]. codes: [I, L]. code_embeddings: [L, S, D_LLM] (or random ones).
-    form, fused: as in `build_ranker`.
+    form, fused: as in `build_ranker`. teacher: for a config that has a share for it; else it is not
+    looked at.
     checkpoint_folder: holds a checkpoint that a later call with the same inputs goes on from. On a
     CPU with the same number of threads it ends in the weights of an unbroken run, bit by bit.
     processes: those that train together, each of which makes this call with the same inputs; alone
@@ -168,6 +79,13 @@ def train_ranker(
     """
     processes = processes or TrainingProcesses()
     _check_inputs(split, number_of_items, embeddings)
+    soft_targets = None
+    if config.teacher_share:
+        if teacher is None:
+            raise InvalidInputError.of("ranker.teacher_share", "needs a trained SASRec as teacher")
+        soft_targets = soft_targets_of(
+            teacher, config.teacher_share, config.max_history, config.device
+        )
     sharded = config.sharded and processes.number > 1
     if sharded and config.train_base and source.dtype != "float32":
         raise InvalidInputError.of("base.dtype", "must be float32 to train a sharded base")
@@ -183,7 +101,7 @@ def train_ranker(
         fused=fused,
     )
     ranker = build(replace(config, device="cpu") if sharded else config)
-    run = _Run(ranker, split, config, on_progress, checkpoint_folder, processes)
+    run = _Run(ranker, split, config, soft_targets, on_progress, checkpoint_folder, processes)
     run.resume()
     while not run.finished:
         run.epoch()
@@ -251,14 +169,18 @@ def build_ranker(
 class TrainingStep(nn.Module):
     """What the weights are used for while training, as DDP and FSDP have to see it."""
 
-    def __init__(self, ranker: Ranker, config: RankerConfig) -> None:
+    def __init__(
+        self, ranker: Ranker, config: RankerConfig, soft_targets: SoftTargetsOf | None = None
+    ) -> None:
         super().__init__()
         self.ranker = ranker
         self.config = config
+        self.soft_targets = soft_targets
 
     def forward(self, batch: WindowBatch) -> Tensor:
         """The loss of a batch."""
-        loss = batch_loss(self.ranker, batch, self.config)
+        soft = None if self.soft_targets is None else self.soft_targets(batch)
+        loss = batch_loss(self.ranker, batch, self.config, soft)
         if self.config.alignment:
             loss = loss + self.config.alignment * alignment_loss(
                 self.ranker.item_encoder, batch, self.config.alignment_temperature
@@ -294,6 +216,7 @@ class _Run:
         ranker: Ranker,
         split: Split,
         config: RankerConfig,
+        soft_targets: SoftTargetsOf | None,
         on_progress: OnProgress,
         folder: Path | None,
         processes: TrainingProcesses,
@@ -305,7 +228,7 @@ class _Run:
         self.on_progress = on_progress
         self.checkpoint = None if folder is None else folder / CHECKPOINT_FILE
         self.fingerprint = _fingerprint(ranker, split, config)
-        step = TrainingStep(ranker, config)
+        step = TrainingStep(ranker, config, soft_targets)
         self.step: nn.Module
         if config.sharded and processes.number > 1:
             shard(step, ranker, config.device, methods=("item_tables", "states"))
@@ -329,7 +252,7 @@ class _Run:
         batches = self._batches()
         self.step.train()
         for batch in batches[self.steps_in_epoch :]:
-            loss = self._step(batch)
+            loss = self._step(batch, self._rate(self.steps_in_epoch / len(batches)))
             self.steps_in_epoch += 1
             self.steps_done += 1
             if self.steps_done % self.config.checkpoint_every == 0:
@@ -346,7 +269,15 @@ class _Run:
         windows = training_windows(self.split.train, self.config.max_history, generator)
         return batches_of(windows, self.config.batch_size, generator)
 
-    def _step(self, batch: WindowBatch) -> float:
+    def _rate(self, of_epoch: float) -> float:
+        """What the learning rates are multiplied with, after so much of the epoch."""
+        rate = min(1.0, (self.steps_done + 1) / max(1, self.config.warm_up_steps))
+        if self.config.schedule == Schedule.LINEAR:
+            left = 1 - (self.epochs_done + of_epoch) / self.config.epochs
+            rate *= max(LOWEST_RATE, left)
+        return rate
+
+    def _step(self, batch: WindowBatch, rate: float) -> float:
         self.optimizer.zero_grad(set_to_none=True)
         parts = list(self.processes.parts(batch, self.config.gradient_accumulation))
         losses = [self._part(part, last=part is parts[-1]) for part in parts]
@@ -354,9 +285,8 @@ class _Run:
             [p for group in self.optimizer.param_groups for p in group["params"]],
             self.config.gradient_clip,
         )
-        warm_up = min(1.0, (self.steps_done + 1) / max(1, self.config.warm_up_steps))
         for group in self.optimizer.param_groups:
-            group["lr"] = group["peak"] * warm_up
+            group["lr"] = group["peak"] * rate
         self.optimizer.step()
         return float(self.processes.sum(torch.stack(losses).sum()))
 
@@ -457,45 +387,6 @@ class _Run:
         }
 
 
-def batch_loss(ranker: Ranker, batch: WindowBatch, config: RankerConfig) -> Tensor:
-    """The mean loss over every target of a batch of windows."""
-    device = ranker.device
-    valid = batch.valid.to(device)
-    rows, places = torch.unique(batch.context, return_inverse=True)
-    embedded = ranker.item_encoder(rows.to(device))
-    items = F.dropout(embedded[places.to(device)], config.item_dropout, ranker.training)
-    states = ranker.prefix_states(items)[valid]
-    states = F.dropout(states, config.state_dropout, ranker.training)
-    targets = batch.targets.to(device)[valid]
-    encoder, head = ranker.item_encoder, ranker.fusion_head
-    if config.loss == RankerLoss.FULL:
-        return _full_loss(head, states, encoder, targets)
-    met = head.met_rows()
-    number = len(met)
-    sampled = met[torch.randint(number, (config.negatives,), device=device)]
-    candidates, fused_place = torch.unique(torch.cat([sampled, targets]), return_inverse=True)
-    fused = head.fused_rows(candidates, encoder)
-    negative = states @ fused[fused_place[: config.negatives]].T
-    positive = (states * fused[fused_place[config.negatives :]]).sum(dim=1)
-    hits = sampled == targets.unsqueeze(1)
-    if config.loss == RankerLoss.BCE:
-        return sampled_bce_loss(positive, negative, hits=hits)
-    log_expected = torch.full((1,), config.negatives / number, device=device).log()
-    return sampled_softmax_loss(
-        positive, negative, log_expected_count=log_expected.expand(config.negatives), hits=hits
-    )
-
-
-def _full_loss(head: FusionHead, states: Tensor, encoder: ItemEncoder, targets: Tensor) -> Tensor:
-    met = head.met_rows()
-    if len(met) < encoder.number_of_items:
-        fused = head.fused_rows(met, encoder)
-        return full_softmax_loss(states, fused, torch.searchsorted(met, targets))
-    if head.projects_states(len(states), encoder):
-        return F.cross_entropy(head.scores_without_projection(states, encoder), targets)
-    return full_softmax_loss(states, head.fused_matrix(encoder), targets)
-
-
 @torch.no_grad()
 def estimate_cold_targets(ranker: Ranker) -> None:
     """E_x of the items that training never met: as those of the items most like them in content.
@@ -514,27 +405,6 @@ def estimate_cold_targets(ranker: Ranker) -> None:
         table.copy_(impute(table, met, content))
     else:
         table[~met] = table[met].mean(dim=0)
-
-
-def alignment_loss(encoder: ItemEncoder, batch: WindowBatch, temperature: float) -> Tensor:
-    """InfoNCE (Eq. 14, 15) of projected E_c with projected text and images, of a batch's items.
-
-    Raises InvalidInputError when there is no collaborative modality to align them with.
-    """
-    if Modality.COLLABORATIVE not in encoder.modalities:
-        raise InvalidInputError.of("ranker.alignment", "needs the collaborative modality")
-    rows = torch.unique(batch.context[batch.valid])
-    projected = {
-        j: encoder.project(j, encoder.embeddings(j)[rows.to(encoder.embeddings(j).device)])
-        for j in encoder.modalities
-    }
-    collaborative = projected[Modality.COLLABORATIVE]
-    losses = [
-        info_nce(collaborative, projected[j], temperature)
-        for j in CONTENT_MODALITIES
-        if j in projected
-    ]
-    return torch.stack(losses).sum() if losses else collaborative.new_zeros(())
 
 
 def _optimizer(ranker: Ranker, config: RankerConfig) -> torch.optim.AdamW:

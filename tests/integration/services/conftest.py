@@ -34,7 +34,8 @@ from shared.database.session import Database
 from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama
 from shared.modeling.mm_rq_vae import MMRQVAEConfig, train_mm_rq_vae
 from shared.modeling.modality import Modality
-from shared.modeling.ranker_training import RankerConfig, train_ranker
+from shared.modeling.ranker_config import RankerConfig
+from shared.modeling.ranker_training import train_ranker
 from shared.modeling.sasrec import SASRecConfig, train_sasrec
 from shared.modeling.sequences import item_frequency, leave_one_out
 from shared.settings import Settings

@@ -8,7 +8,7 @@ from experiments.methods.tiger import TigerConfig
 from experiments.settings import read_settings
 from shared.errors import InvalidInputError
 from shared.modeling.base_model import TinyLlama
-from shared.modeling.ranker_training import RankerConfig
+from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.sasrec import SASRecConfig
 
 SMALL = Path(experiments.__file__).parent / "small.yaml"

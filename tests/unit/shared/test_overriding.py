@@ -1,7 +1,7 @@
 import pytest
 
 from shared.errors import InvalidInputError
-from shared.modeling.ranker_training import RankerConfig
+from shared.modeling.ranker_config import RankerConfig
 from shared.overriding import overridden
 
 

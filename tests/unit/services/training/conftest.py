@@ -11,7 +11,7 @@ from services.training.stages.snapshot import Snapshot, SnapshotItem, save_snaps
 from shared.modeling.base_model import BaseSource, TinyLlama
 from shared.modeling.item_tables import ItemTables, save_item_tables
 from shared.modeling.modality import Modality
-from shared.modeling.ranker_training import RankerConfig
+from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.rq_kmeans import RQKMeansConfig, train_rq_kmeans
 
 ITEMS, USERS, DIMENSION = 12, 9, 16

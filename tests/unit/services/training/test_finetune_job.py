@@ -6,7 +6,7 @@ import pytest
 from services.training.finetune_job import FinetuneJob, finetune
 from shared.errors import InvalidInputError
 from shared.modeling.ranker import Ranker
-from shared.modeling.ranker_training import Precision
+from shared.modeling.ranker_config import Precision
 
 
 def test_a_job_is_read_back_as_it_was_written(finetune_job, tmp_path):

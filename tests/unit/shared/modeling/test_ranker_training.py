@@ -10,14 +10,10 @@ from shared.modeling.evaluation import evaluate, popularity_scorer
 from shared.modeling.modality import Modality
 from shared.modeling.progress import Progress
 from shared.modeling.ranker import LoraSpec
-from shared.modeling.ranker_training import (
-    RankerConfig,
-    RankerLoss,
-    alignment_loss,
-    batch_loss,
-    build_ranker,
-    train_ranker,
-)
+from shared.modeling.ranker_config import RankerConfig, RankerLoss
+from shared.modeling.ranker_loss import alignment_loss, batch_loss
+from shared.modeling.ranker_training import build_ranker, train_ranker
+from shared.modeling.sasrec import SASRecConfig, train_sasrec
 from shared.modeling.sequences import Split, item_frequency, leave_one_out
 from shared.modeling.window_batches import batches_of
 
@@ -277,3 +273,39 @@ def test_its_target_embedding_is_that_of_the_items_most_like_it(split_with_a_col
     closeness = torch.nn.functional.cosine_similarity(table[7], table)
     closeness[7] = -1
     assert closeness.argmax() == 3
+
+
+def test_a_teacher_draws_the_ranker_to_its_own_scores(split, inputs):
+    teacher = train_sasrec(split, ITEMS, SASRecConfig(dimension=8, feedforward=16, epochs=5))
+    histories = split.validation_histories()
+    wanted = torch.log_softmax(teacher.score(histories), dim=1)
+
+    def distance(ranker):
+        found = torch.log_softmax(ranker.scorer()(histories), dim=1)
+        return float((wanted.exp() * (wanted - found)).sum(dim=1).mean())
+
+    taught = _train(split, inputs, replace(CONFIG, teacher_share=0.9), teacher=teacher)
+    assert distance(taught) < distance(_train(split, inputs))
+
+
+def test_a_share_for_a_teacher_without_one_is_refused(split, inputs):
+    with pytest.raises(InvalidInputError, match="teacher_share"):
+        _train(split, inputs, replace(CONFIG, teacher_share=0.5))
+    with pytest.raises(InvalidInputError, match="teacher_share"):
+        replace(CONFIG, teacher_share=0.5, loss=RankerLoss.BCE)
+
+
+def test_learning_rates_fall_over_all_epochs(split, inputs):
+    rates: list[float] = []
+
+    class Watched(torch.optim.AdamW):
+        def step(self, *arguments, **options):
+            rates.append(self.param_groups[0]["lr"])
+            return super().step(*arguments, **options)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(torch.optim, "AdamW", Watched)
+        _train(split, inputs, replace(CONFIG, schedule="linear", warm_up_steps=1))
+    assert rates == sorted(rates, reverse=True)
+    assert rates[0] == CONFIG.learning_rate_base
+    assert rates[-1] < 0.1 * rates[0]

@@ -11,12 +11,8 @@ from shared.errors import InvalidInputError, UnavailableError
 from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama, load_base, write_tiny_llama
 from shared.modeling.modality import Modality
 from shared.modeling.ranker import Ranker
-from shared.modeling.ranker_training import (
-    RankerConfig,
-    TrainingStep,
-    build_ranker,
-    train_ranker,
-)
+from shared.modeling.ranker_config import RankerConfig
+from shared.modeling.ranker_training import TrainingStep, build_ranker, train_ranker
 from shared.modeling.sequences import leave_one_out
 from shared.modeling.training_processes import TrainingProcesses
 from shared.modeling.window_batches import batches_of

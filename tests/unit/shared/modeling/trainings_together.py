@@ -19,7 +19,8 @@ import torch
 
 from shared.modeling.base_model import BaseSource, TinyLlama
 from shared.modeling.modality import Modality
-from shared.modeling.ranker_training import RankerConfig, train_ranker
+from shared.modeling.ranker_config import RankerConfig
+from shared.modeling.ranker_training import train_ranker
 from shared.modeling.sequences import leave_one_out
 from shared.modeling.training_processes import TrainingProcesses
 from shared.tether import end_with
