@@ -36,7 +36,8 @@ BEGIN = 0  # the token at the beginning of every history and of every item that 
 
 @dataclass(frozen=True)
 class TigerConfig:
-    """dimension, layers, heads, feedforward: of the T5; as many layers decode as encode.
+    """dimension, layers, heads, feedforward: of the T5; as many layers decode as encode. Not yet
+    tuned on validation: small, so that a CPU trains them.
 
     dropout: of the embeddings of the codes that are read. (Within the layers, where T5 has it as
     well, drawing what to drop would take a CPU as long as all the rest.)
@@ -49,7 +50,7 @@ class TigerConfig:
 
     dimension: int = 64
     layers: int = 2
-    heads: int = 4
+    heads: int = 2
     feedforward: int = 256
     dropout: float = 0.1
     max_items: int = 20
