@@ -7,11 +7,11 @@ The fingerprint is that of everything the ingredient depends on.
 
 import hashlib
 import json
-import shutil
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Generic, TypeVar
 
 import numpy as np
@@ -144,14 +144,19 @@ class Ingredients:
     ) -> Timed[Thing]:
         folder = self._folder / f"{what}-{_fingerprint([self.data_fingerprint, depends_on])}"
         if not folder.is_dir():
-            unfinished = folder.with_suffix(".unfinished")
-            shutil.rmtree(unfinished, ignore_errors=True)
-            unfinished.mkdir(parents=True)
-            started = time.monotonic()
-            compute(unfinished)
-            seconds = time.monotonic() - started
-            (unfinished / SECONDS_FILE).write_text(json.dumps(seconds))
-            unfinished.rename(folder)
+            self._folder.mkdir(parents=True, exist_ok=True)
+            # A name of its own: another table may be computing the same thing.
+            with TemporaryDirectory(dir=self._folder, prefix="unfinished-") as unfinished:
+                part = Path(unfinished) / what
+                part.mkdir()
+                started = time.monotonic()
+                compute(part)
+                (part / SECONDS_FILE).write_text(json.dumps(time.monotonic() - started))
+                try:
+                    part.rename(folder)
+                except OSError:
+                    if not folder.is_dir():  # else the other one was first
+                        raise
         return Timed(load(folder), json.loads((folder / SECONDS_FILE).read_text()))
 
 

@@ -9,10 +9,14 @@ from typer.testing import CliRunner
 
 from experiments import cell as cells
 from experiments import ingredients
+from experiments.catalogue import read_catalogue
+from experiments.ingredients import Ingredients
 from experiments.method import table_methods
 from experiments.run import run
+from experiments.settings import read_settings
 from experiments.study import read_study
 from shared.errors import MmesidError
+from shared.modeling.progress import ignore_progress
 
 SETTINGS = """
 encoders: {text: minilm, image: null}
@@ -160,3 +164,24 @@ def test_bad_input_ends_with_its_field_and_cause(folder):
     result = _invoke(folder, "table3", "--methods", "Oracle")
     assert result.exit_code == 1
     assert "methods: table3 has no row 'oracle'" in result.stderr
+
+
+def test_two_tables_may_compute_the_same_thing_at_once(folder, tmp_path, monkeypatch):
+    settings = read_settings(folder / "settings.yaml")
+    catalogue = read_catalogue(folder, settings.data, lambda _line: None)
+
+    def open_work():
+        return Ingredients(catalogue, settings, tmp_path, lambda _line: None)
+
+    one, other = open_work(), open_work()
+    train = ingredients.train_sasrec
+
+    def and_meanwhile(*arguments, **options):
+        monkeypatch.setattr(ingredients, "train_sasrec", train)
+        other.sasrec({}, 0, ignore_progress)
+        return train(*arguments, **options)
+
+    monkeypatch.setattr(ingredients, "train_sasrec", and_meanwhile)
+    kept = one.sasrec({}, 0, ignore_progress)
+    assert kept.seconds == other.sasrec({}, 0, ignore_progress).seconds
+    assert not list((tmp_path / "ingredients").glob("unfinished-*"))
