@@ -25,18 +25,29 @@ class PackedLinear(nn.Module):
 
 
 def pack_linears(module: nn.Module) -> None:
-    """Replace every linear layer in a module by a packed one, where this torch can do so.
+    """Replace every linear layer in a module by a packed one, where torch can do so on this CPU.
 
     The module lies on the CPU and its weights do not change any more.
     """
-    if not torch._C._has_mkldnn:
-        return
     for name, child in list(module.named_children()):
         if type(child) is nn.Linear:
+            if not is_packable(child.weight.dtype):
+                continue
             # One by one, so that the next layer is packed into the memory this one gives back.
             setattr(module, name, PackedLinear(child))
         else:
             pack_linears(child)
+
+
+def is_packable(dtype: torch.dtype) -> bool:
+    """Whether oneDNN is there and knows the dtype on this CPU: half precisions need AVX-512."""
+    if not torch._C._has_mkldnn:
+        return False
+    if dtype == torch.bfloat16:
+        return bool(_onednn()._is_mkldnn_bf16_supported())
+    if dtype == torch.float16:
+        return bool(_onednn()._is_mkldnn_fp16_supported())
+    return dtype == torch.float32
 
 
 def _onednn() -> Any:

@@ -4,7 +4,7 @@ import pytest
 import torch
 from torch import nn
 
-from shared.modeling.packed_linear import PackedLinear, pack_linears
+from shared.modeling.packed_linear import PackedLinear, is_packable, pack_linears
 
 pytestmark = pytest.mark.skipif(not torch._C._has_mkldnn, reason="this torch has no oneDNN")
 
@@ -17,12 +17,18 @@ def test_the_product_is_that_of_the_layer(shape, bias):
     torch.testing.assert_close(PackedLinear(layer)(rows), layer(rows), rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 @torch.inference_mode()
-def test_half_precision_stays_half():
-    layer, rows = nn.Linear(24, 40).to(torch.bfloat16), torch.randn(7, 24, dtype=torch.bfloat16)
-    packed = PackedLinear(layer)(rows)
-    assert packed.dtype == torch.bfloat16
-    torch.testing.assert_close(packed, layer(rows), rtol=0.05, atol=0.05)
+def test_other_precisions_stay_what_they_are_packed_or_not(dtype):
+    """A CPU without AVX-512 cannot pack half precisions: there the layers are left alone."""
+    module = nn.Sequential(nn.Linear(24, 40)).to(dtype)
+    rows = torch.randn(7, 24).to(dtype)
+    expected = module(rows)
+    pack_linears(module)
+    assert isinstance(module[0], PackedLinear) == is_packable(dtype)
+    found = module(rows)
+    assert found.dtype == dtype
+    torch.testing.assert_close(found, expected, rtol=0.05, atol=0.05)
 
 
 @torch.inference_mode()
