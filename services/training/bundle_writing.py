@@ -25,6 +25,7 @@ from shared.artifacts.bundle import (
     write_sids,
 )
 from shared.modeling.item_tables import FILE as TABLES_FILE
+from shared.modeling.item_tables import ItemTables
 from shared.modeling.modality import Modality
 from shared.modeling.ranker import Ranker
 
@@ -46,8 +47,9 @@ def write_bundle(context: StageContext, data: Snapshot, parent: str | None, fold
         )
     codes = quantize.load_codes(work.open(quantize.NAME))
     write_sids(folder, data.item_ids, {j: rows.numpy() for j, rows in codes.items()})
-    write_catalogue(folder, _catalogue(context, data))
-    manifest = _manifest(context, data, parent)
+    tables = collaborative.load_tables(work)
+    write_catalogue(folder, _catalogue(context, data, tables))
+    manifest = _manifest(context, data, tables, parent)
     write_report(folder, manifest, evaluate.load_analysis(work.open(evaluate.NAME)))
     write_manifest(folder, manifest.model_copy(update={"files": sha256_of_files(folder)}))
 
@@ -62,8 +64,7 @@ def sha256_of_files(folder: Path) -> dict[str, str]:
     return digests
 
 
-def _catalogue(context: StageContext, data: Snapshot) -> Catalogue:
-    tables = collaborative.load_tables(context.work)
+def _catalogue(context: StageContext, data: Snapshot, tables: ItemTables) -> Catalogue:
     ranker = Ranker.load(context.work.open(finetune.NAME))
     with torch.inference_mode():
         input_table = _array(ranker.input_table())
@@ -84,9 +85,10 @@ def _array(table: torch.Tensor) -> NDArray[np.float32]:
     return array
 
 
-def _manifest(context: StageContext, data: Snapshot, parent: str | None) -> Manifest:
+def _manifest(
+    context: StageContext, data: Snapshot, tables: ItemTables, parent: str | None
+) -> Manifest:
     report = embed.load_report(context.work.open(embed.NAME))
-    tables = collaborative.load_tables(context.work)
     gates = evaluate.load_gates(context.work.open(evaluate.NAME))
     encoders: Mapping[str, str] = report["encoders"]
     metrics: dict[str, Any] = {
