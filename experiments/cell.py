@@ -46,8 +46,8 @@ SETTINGS_OF: Mapping[str, Sequence[str]] = {
     "ranker": ("encoders", "collaborative", "quantizer", "base", "ranker"),
 }
 
-# Of what a result holds: cells that were finished when it held less are computed anew.
-RESULT_VERSION = 2
+# Goes up when a result holds more, or models are made in another way: old cells are computed anew.
+RESULT_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,7 @@
 """An item's rows from its vectors and semantic IDs: Eq. 16 on the way in, Eq. 17-18 on the way out.
 
 An item that the bundle was trained on keeps its E_x, its q and its E_c when its content changes. A
-later one has q = 0, and the mean of its neighbours' E_x, weighted as its E_c was imputed.
+later one has q = 0, and an E_x from its neighbours', weighted as its E_c was imputed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -17,6 +17,7 @@ from services.ranking.engines.engine import ItemRows
 from shared.artifacts.bundle import Catalogue
 from shared.errors import InvalidInputError
 from shared.modeling.fusion_head import FusionHead
+from shared.modeling.imputation import blend
 from shared.modeling.item_encoder import ItemEncoder
 from shared.modeling.modality import Modality
 
@@ -143,7 +144,7 @@ class ItemRowMaker:
             return self._mean_target
         rows = torch.tensor([row for row, _ in trained], device=self._target.device)
         weights = torch.tensor([weight / total for _, weight in trained]).to(self._target)
-        return weights @ self._target[rows]
+        return blend(self._target[rows], weights)
 
     def _normalized_frequency(self, item: NewItem) -> Tensor:
         row = self._trained.get(item.item_id)

@@ -13,7 +13,7 @@ from services.tokenization.served_bundle import ServedBundle
 from shared.contracts.common import Neighbour
 from shared.contracts.tokenization import TokenizedItem, TokenizeItem
 from shared.errors import InvalidInputError, UnavailableError
-from shared.modeling.imputation import NEIGHBOURS, neighbour_weights, weighted_mean
+from shared.modeling.imputation import NEIGHBOURS, blend, neighbour_weights
 from shared.modeling.modality import CONTENT_MODALITIES, Modality
 from shared.vectors.store import Hit
 
@@ -102,10 +102,10 @@ def _impute_from(
     weights = neighbour_weights(similarities)
     for modality in item.missing:
         rows = np.stack([vectors[hit.item_id][modality.value] for hit in neighbours])
-        mean = weighted_mean(torch.from_numpy(rows).double(), weights)
+        estimate = blend(torch.from_numpy(rows).double(), weights)
         # At the precision vectors are stored with: an item's semantic IDs do not depend on whether
         # the vector was read back.
-        item.imputed[modality] = mean.numpy().astype(np.float16).astype(np.float32)
+        item.imputed[modality] = estimate.numpy().astype(np.float16).astype(np.float32)
     item.neighbours = [
         Neighbour(item_id=hit.item_id, weight=weight)
         for hit, weight in zip(neighbours, weights.tolist(), strict=True)

@@ -1,8 +1,10 @@
 """Vectors that an item lacks (E_c of a never-seen item, E_v without an image), from its neighbours.
 
-A missing vector is the weighted mean of the vectors of the items whose content is most alike; the
-weights are proportional to the cosine similarities, those below 0 counting as 0. Content is what
-an item has of its own in some modalities: the similarity of two items is the mean of the cosines
+A missing vector points where the weighted mean of the vectors of the items most alike in content
+points, and is as long as they are; the weights are proportional to the cosine similarities, those
+below 0 counting as 0. The mean itself would not do: of vectors that differ it is short, and in a
+ranking by inner products the item would stay below all those it is like. Content is what an item
+has of its own in some modalities: the similarity of two items is the mean of the cosines
 of the modalities that both have, which is the cosine of their normalised vectors side by side.
 """
 
@@ -52,9 +54,14 @@ def neighbour_weights(similarities: Tensor) -> Tensor:
     return torch.where(total > 0, positive / torch.where(total > 0, total, 1), alike)
 
 
-def weighted_mean(vectors: Tensor, weights: Tensor) -> Tensor:
-    """vectors [..., k, D], weights [..., k] that sum to 1 -> [..., D]."""
-    return (weights.unsqueeze(-1) * vectors).sum(dim=-2)
+def blend(vectors: Tensor, weights: Tensor) -> Tensor:
+    """vectors [..., k, D], weights [..., k] that sum to 1 -> [..., D].
+
+    The direction of the weighted mean, with the weighted mean of the norms.
+    """
+    mean = (weights.unsqueeze(-1) * vectors).sum(dim=-2)
+    norm = (weights * vectors.norm(dim=-1)).sum(dim=-1, keepdim=True)
+    return F.normalize(mean, dim=-1) * norm
 
 
 def content_similarities(queries: Content, items: Content) -> Tensor:
@@ -104,7 +111,7 @@ def impute(
     for rows in torch.split(missing, ROWS_AT_ONCE):
         similarities = content_similarities(content.rows(rows), donor_content)
         nearest = similarities.topk(min(neighbours, len(known)), dim=1)
-        estimate = weighted_mean(donors[nearest.indices], neighbour_weights(nearest.values))
+        estimate = blend(donors[nearest.indices], neighbour_weights(nearest.values))
         like_none = nearest.values[:, :1] <= 0
         result[rows] = torch.where(like_none, donors.mean(dim=0), estimate)
     return result

@@ -6,10 +6,10 @@ from hypothesis import strategies as st
 from shared.errors import InvalidInputError
 from shared.modeling.imputation import (
     Content,
+    blend,
     content_similarities,
     impute,
     neighbour_weights,
-    weighted_mean,
 )
 from shared.modeling.modality import Modality
 
@@ -50,10 +50,22 @@ def test_no_neighbours_and_nan_are_refused(similarities):
 
 @settings(deadline=None)
 @given(st.integers(1, 8), st.integers(0, 50))
-def test_a_weighted_mean_of_equal_vectors_is_that_vector(k, seed):
+def test_a_blend_of_equal_vectors_is_that_vector(k, seed):
     vector = normal(5, seed=seed)
     weights = neighbour_weights(normal(k, seed=seed + 1).abs())
-    torch.testing.assert_close(weighted_mean(vector.expand(k, 5), weights), vector)
+    torch.testing.assert_close(blend(vector.expand(k, 5), weights), vector)
+
+
+def test_a_blend_points_where_the_mean_does_and_is_as_long_as_its_vectors():
+    right, up = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 1.0])
+    blended = blend(torch.stack([right, up]), torch.tensor([0.5, 0.5]))
+    torch.testing.assert_close(blended / blended.norm(), torch.tensor([1.5, 0.5]) / 2.5**0.5)
+    assert blended.norm().item() == pytest.approx(2.0)
+
+
+def test_a_blend_of_opposite_vectors_has_no_direction_and_is_finite():
+    vectors = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert blend(vectors, torch.tensor([0.5, 0.5])).tolist() == [0, 0]
 
 
 def test_similarity_is_the_cosine_of_the_normalised_vectors_side_by_side():
@@ -84,7 +96,7 @@ def test_a_modality_that_one_side_lacks_is_not_compared():
     assert similarities[:, 2].tolist() == [-1, -1, -1]
 
 
-def test_a_missing_vector_is_the_weighted_mean_of_its_nearest_neighbours():
+def test_a_missing_vector_is_a_blend_of_its_nearest_neighbours():
     text = torch.tensor([[1.0, 0.0], [1.0, 0.1], [0.0, 1.0], [1.0, 0.0]])
     table = torch.tensor([[2.0], [4.0], [100.0], [float("nan")]])
     present = torch.tensor([True, True, True, False])

@@ -21,13 +21,19 @@ def cosine(a, b) -> float:
     return float(a @ b / np.linalg.norm(a) / np.linalg.norm(b))
 
 
-def test_a_missing_image_is_the_weighted_mean_of_the_images_of_items_with_like_text():
+def blended(vectors, weights):
+    mean = weights @ vectors / weights.sum()
+    norm = weights @ np.linalg.norm(vectors, axis=1) / weights.sum()
+    return mean / np.linalg.norm(mean) * norm
+
+
+def test_a_missing_image_is_a_blend_of_the_images_of_items_with_like_text():
     tables = random_tables(30, [4])
     text, visual = tables.embeddings[TEXT], tables.embeddings[VISUAL]
     weights = {row: cosine(text[4], text[row]) for row in range(30) if row != 4}
     nearest = sorted(weights, key=weights.get, reverse=True)[:NEIGHBOURS]
     shares = np.array([max(weights[row], 0.0) for row in nearest])
-    expected = shares @ visual[nearest] / shares.sum()
+    expected = blended(visual[nearest], shares)
     filled = impute_content(tables).embeddings[VISUAL]
     assert np.allclose(filled[4], expected, atol=1e-5)
     known = np.delete(np.arange(30), 4)
@@ -56,7 +62,7 @@ def test_a_cold_item_gets_the_collaborative_vector_of_its_content_neighbours():
     ).clip(0)
     nearest = np.argsort(-similarity)[:NEIGHBOURS]
     assert nearest[0] == 0
-    expected = similarity[nearest] @ trained[nearest] / similarity[nearest].sum()
+    expected = blended(trained[nearest], similarity[nearest])
     assert np.allclose(filled[39], expected, atol=1e-5)
 
 
