@@ -70,6 +70,7 @@ def scorer_of(fused: Tensor, search: CandidateSearch | None) -> CatalogueScorer:
     items = ItemRows(
         inputs=torch.zeros(len(fused), 1),
         fused=fused,
+        sequence=torch.zeros(len(fused), 0),
         weights=torch.full((len(fused), 2), 0.5),
         target=fused,
         embeddings={Modality.TEXT: torch.zeros(len(fused), WIDTH)},

@@ -63,11 +63,13 @@ class Cell:
 
 @dataclass(frozen=True)
 class _Trained:
-    """analysis: as far as the model has input embeddings, target embeddings or semantic IDs."""
+    """sequence_weight: of SASRec's scores beside an LLM's. analysis: as far as the model has input
+    embeddings, target embeddings or semantic IDs."""
 
     score: Scorer
     seconds: Mapping[str, float]
     trained_share: float | None = None
+    sequence_weight: float | None = None
     analysis: Analysis = field(default_factory=Analysis)
 
 
@@ -102,9 +104,8 @@ def _train(
     if method.model == "sasrec":
         model = ingredients.sasrec(method.collaborative, seed, on_progress)
         spectrum = spectrum_of(model.thing.collaborative_embeddings())
-        return _Trained(
-            model.thing.score, {"train": model.seconds}, 1.0, Analysis({INPUT: spectrum})
-        )
+        seconds, analysis = {"train": model.seconds}, Analysis({INPUT: spectrum})
+        return _Trained(model.thing.score, seconds, 1.0, analysis=analysis)
     if method.model == "motor":
         return _motor(method, seed, ingredients, on_progress)
     if method.model in ("tiger", "letter"):
@@ -125,7 +126,8 @@ def _motor(
     model = train_motor(ingredients.split, codes, tables, MotorConfig(**collaborative), on_progress)
     seconds = {"quantize": kept.seconds, "train": time.monotonic() - started}
     spectra = {INPUT: spectrum_of(model.item_embeddings())}
-    return _Trained(model.score, seconds, 1.0, Analysis(spectra, code_use(codes, tables)))
+    analysis = Analysis(spectra, code_use(codes, tables))
+    return _Trained(model.score, seconds, 1.0, analysis=analysis)
 
 
 def _generative(
@@ -212,7 +214,7 @@ def _ranker(
         on_progress,
         form=method.input,
         fused=method.fused,
-        teacher=_teacher(config, method, seed, ingredients, on_progress),
+        sequence=_sequence(config, method, seed, ingredients, on_progress),
     )
     seconds["train"] = time.monotonic() - started
     split = ingredients.split
@@ -225,19 +227,26 @@ def _ranker(
     )
     if method.codes == "table":  # a code an item is no semantic ID
         analysis = replace(analysis, codes={})
-    return _Trained(ranker.scorer(), seconds, ranker.trainable_share(), analysis)
+    part = ranker.sequence_part
+    return _Trained(
+        ranker.scorer(),
+        seconds,
+        ranker.trainable_share(),
+        sequence_weight=None if part is None else part.weight,
+        analysis=analysis,
+    )
 
 
-def _teacher(
+def _sequence(
     config: RankerConfig,
     method: Method,
     seed: int,
     ingredients: Ingredients,
     on_progress: OnProgress,
 ) -> SASRec | None:
-    if not config.teacher_share:
+    if not config.sequence_weights:
         return None
-    return ingredients.sasrec(method.collaborative, seed, on_progress).thing
+    return ingredients.sasrec(method.sequence, seed, on_progress).thing
 
 
 def _without_codes(
@@ -279,6 +288,7 @@ def _write(
         "test": test.as_dict(),
         "seconds": {**trained.seconds, "evaluate": time.monotonic() - started},
         "trained_share": trained.trained_share,
+        "sequence_weight": trained.sequence_weight,
         **trained.analysis.as_dict(),
     }
     folder.mkdir(parents=True, exist_ok=True)

@@ -27,8 +27,9 @@ class Method:
     codes: "quantized": trained semantic IDs with their code embeddings; "random": the same IDs,
     code embeddings of the same scale without what they learned; "table": a random row an item.
     fused: Eq. 18; without it a score is o E_x^T. (These three are a ranker's.)
-    collaborative: of the SASRec that ranks, or whose E_c enters the others; with quantizer and
-    ranker: what differs from the settings of the run.
+    collaborative: of the SASRec that ranks, or whose E_c enters the others; sequence: of the one
+    beside the LLM, where `ranker.sequence_weights` are given; with quantizer and ranker: what
+    differs from the settings of the run.
     """
 
     name: str
@@ -38,6 +39,7 @@ class Method:
     codes: Codes = "quantized"
     fused: bool = True
     collaborative: Mapping[str, Any] = field(default_factory=dict)
+    sequence: Mapping[str, Any] = field(default_factory=dict)
     quantizer: Mapping[str, Any] = field(default_factory=dict)
     ranker: Mapping[str, Any] = field(default_factory=dict)
 

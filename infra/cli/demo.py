@@ -44,6 +44,7 @@ ASK_EVERY_S = 0.5
 HISTORY_LENGTH = 10
 RECOMMENDED = 10
 SIMILAR = 3
+SHARES = ("target", "collaborative", "text", "visual", "sequence")
 # What --fresh removes from the state folder.
 KEPT_STATE = ("postgres", "valkey", "artifacts", "cache", "qdrant", "demo.json")
 
@@ -271,16 +272,13 @@ def _print_recommendations(recommended: Recommendations, history: list[str]) -> 
     say(f"POST /v1/recommendations (bundle {recommended.bundle}), for who liked:")
     for title in history:
         console.print(f"  - {title}", markup=False)
-    table = Table("#", "item", "title", "score", "target", "collab.", "text", "visual", box=None)
+    table = Table("#", "item", "title", "score", *SHARES, box=None)
     for rank, row in enumerate(recommended.items, start=1):
         shares = row.shares
         parts = (
-            ("", "", "", "")
+            [""] * len(SHARES)
             if shares is None
-            else tuple(
-                f"{part:+.2f}"
-                for part in (shares.target, shares.collaborative, shares.text, shares.visual)
-            )
+            else [f"{getattr(shares, part):+.2f}" for part in SHARES]
         )
         table.add_row(str(rank), row.item_id, row.title, f"{row.score:.3f}", *parts)
     console.print(table)

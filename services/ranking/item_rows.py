@@ -1,7 +1,8 @@
 """An item's rows from its vectors and semantic IDs: Eq. 16 on the way in, Eq. 17-18 on the way out.
 
-An item that the bundle was trained on keeps its E_x, its q and its E_c when its content changes. A
-later one has q = 0, and an E_x from its neighbours', weighted as its E_c was imputed.
+An item that the bundle was trained on keeps its E_x, its q, its E_c and its row of SASRec when its
+content changes. A later one has q = 0; its E_x and its row of SASRec come from its neighbours',
+weighted as its E_c was imputed.
 """
 
 from collections.abc import Mapping, Sequence
@@ -20,6 +21,7 @@ from shared.modeling.fusion_head import FusionHead
 from shared.modeling.imputation import blend
 from shared.modeling.item_encoder import ItemEncoder
 from shared.modeling.modality import Modality
+from shared.modeling.sequence_part import SequencePart
 
 WEIGHTS_BLOCK = 2**16
 
@@ -42,6 +44,7 @@ class NewItem:
 def bundle_rows(
     encoder: ItemEncoder,
     head: FusionHead,
+    sequence_part: SequencePart | None,
     catalogue: Catalogue,
     device: torch.device,
     *,
@@ -55,6 +58,7 @@ def bundle_rows(
     return ItemRows(
         inputs=torch.from_numpy(catalogue.input_table).to(device),
         fused=fused.to(device) if exact else fused,
+        sequence=_sequence_table(sequence_part, len(fused)),
         weights=torch.cat(
             [head.weights(q) for q in torch.split(head.normalized_frequency, WEIGHTS_BLOCK)]
         ),
@@ -66,19 +70,27 @@ def bundle_rows(
 class ItemRowMaker:
     """Computes rows with the weights of one bundle."""
 
-    def __init__(self, encoder: ItemEncoder, head: FusionHead, catalogue: Catalogue) -> None:
+    def __init__(
+        self,
+        encoder: ItemEncoder,
+        head: FusionHead,
+        sequence_part: SequencePart | None,
+        catalogue: Catalogue,
+    ) -> None:
         self._encoder = encoder
         self._head = head
+        self._sequence_part = sequence_part
         self._trained = {item_id: row for row, item_id in enumerate(catalogue.item_ids)}
         self._target = head.target_table.detach()
+        self._sequence = _sequence_table(sequence_part, len(self._target))
         collaborative = catalogue.embeddings.get(Modality.COLLABORATIVE)
         self._collaborative = None if collaborative is None else torch.from_numpy(collaborative)
         self._imputed = catalogue.imputed.get(Modality.COLLABORATIVE)
 
     @cached_property
-    def _mean_target(self) -> Tensor:
-        """[D]. Once: it reads the whole of E_x from its file."""
-        return self._target.mean(dim=0)
+    def _means(self) -> tuple[Tensor, Tensor]:
+        """Of E_x [D] and S [D_s]. Once: it reads the whole tables from their files."""
+        return self._target.mean(dim=0), self._sequence.mean(dim=0)
 
     @torch.no_grad()
     def make(self, items: Sequence[NewItem]) -> ItemRows:
@@ -95,11 +107,16 @@ class ItemRowMaker:
             j: torch.stack([self._codes(item, j) for item in items]).to(device)
             for j in self._encoder.modalities
         }
-        target = torch.stack([self._target_row(item) for item in items])
+        learned = [self._learned_rows(item) for item in items]
+        target, sequence = (torch.stack(rows) for rows in zip(*learned, strict=True))
         frequency = torch.stack([self._normalized_frequency(item) for item in items])
+        fused = self._head.fuse(target, embeddings, frequency, self._encoder)
+        if self._sequence_part is not None:
+            fused = torch.cat([fused, self._sequence_part.scoring_rows(sequence)], dim=1)
         return ItemRows(
             inputs=self._encoder.encode(embeddings, codes),
-            fused=self._head.fuse(target, embeddings, frequency, self._encoder),
+            fused=fused,
+            sequence=sequence,
             weights=self._head.weights(frequency),
             target=target,
             embeddings=embeddings,
@@ -133,18 +150,19 @@ class ItemRowMaker:
             )
         return torch.tensor(codes, dtype=torch.int64)
 
-    def _target_row(self, item: NewItem) -> Tensor:
+    def _learned_rows(self, item: NewItem) -> tuple[Tensor, Tensor]:
+        """Of E_x [D] and S [D_s]."""
         row = self._trained.get(item.item_id)
         if row is not None:
-            return self._target[row]
+            return self._target[row], self._sequence[row]
         trained = [(self._trained[i], w) for i, w in item.neighbours if i in self._trained]
         total = sum(weight for _, weight in trained)
         if total <= 0:
-            # The mean of E_x: o E_x^T neither lifts nor sinks the item against the others.
-            return self._mean_target
+            # The means neither lift nor sink the item against the others.
+            return self._means
         rows = torch.tensor([row for row, _ in trained], device=self._target.device)
         weights = torch.tensor([weight / total for _, weight in trained]).to(self._target)
-        return blend(self._target[rows], weights)
+        return blend(self._target[rows], weights), blend(self._sequence[rows], weights)
 
     def _normalized_frequency(self, item: NewItem) -> Tensor:
         row = self._trained.get(item.item_id)
@@ -154,3 +172,8 @@ class ItemRowMaker:
 
     def _has_learned(self, row: int) -> bool:
         return self._imputed is not None and not self._imputed[row]
+
+
+def _sequence_table(part: SequencePart | None, items: int) -> Tensor:
+    """S [I, D_s]; without a part D_s is 0."""
+    return torch.zeros(items, 0) if part is None else part.items

@@ -116,6 +116,7 @@ def _ranked(bundle: ServedBundle, best: TopK) -> list[RankedItem]:
             collaborative=part[Modality.COLLABORATIVE],
             text=part[Modality.TEXT],
             visual=part[Modality.VISUAL],
+            sequence=parts[len(columns) + 1] if len(parts) > len(columns) + 1 else 0.0,
         )
         item_id = bundle.catalogue.item_id(row)
         items.append(RankedItem(item_id=item_id, score=score, shares=shares))

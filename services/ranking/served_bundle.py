@@ -14,7 +14,7 @@ from services.ranking.item_rows import ItemRowMaker, NewItem
 from shared.artifacts.bundle import Bundle, Manifest
 from shared.computing import apart, compute
 from shared.contracts.common import AttributeValue, EngineChoice
-from shared.modeling.ranker import load_item_side
+from shared.modeling.ranker import load_item_side, load_sequence_part
 from shared.settings import RankingSettings
 
 
@@ -44,6 +44,7 @@ class ServedBundle:
     async def open(cls, bundle: Bundle, settings: RankingSettings) -> "ServedBundle":
         """Read the bundle's files and start its engine; the items are those it was made from."""
         encoder, head = await apart(load_item_side, bundle.ranker)
+        sequence_part = await apart(load_sequence_part, bundle.ranker)
         trained = bundle.catalogue
         fallback = await apart(SASRecFallback.open, bundle, settings)
         engine, choice = await open_engine(bundle, settings)
@@ -53,7 +54,7 @@ class ServedBundle:
             choice=choice,
             fallback=fallback,
             catalogue=Catalogue(trained.item_ids, trained.item_versions, trained.frequency),
-            rows=ItemRowMaker(encoder, head, trained),
+            rows=ItemRowMaker(encoder, head, sequence_part, trained),
         )
 
     @property

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, replace
-from typing import Any
+from typing import Any, Literal
 
 import torch
 
@@ -18,6 +18,8 @@ from shared.settings import TrainingSettings
 
 # A pretrained base keeps its own weights, and its adapter learns more slowly than fresh layers.
 PRETRAINED_LEARNING_RATE = 2e-4
+# Of the scores of a SASRec beside the LLM's; validation decides among them, and against all.
+SEQUENCE_WEIGHTS = (0.25, 0.5, 1.0, 2.0)
 
 
 @dataclass(frozen=True)
@@ -27,6 +29,7 @@ class RunConfigs:
     seed: int
     device: str
     collaborative: SASRecConfig
+    sequence: SASRecConfig
     quantizer: QuantizerConfig
     base: BaseSource
     ranker: RankerConfig
@@ -57,14 +60,16 @@ def configs_of(request: TrainingCreate, settings: TrainingSettings) -> RunConfig
     quantizer = dict(request.quantizer)
     if "dimension" in quantizer:
         raise InvalidInputError.of("quantizer.dimension", "is the embedding size of the base model")
+    collaborative = overridden(
+        SASRecConfig(max_length=settings.max_history, start="content", seed=seed),
+        request.collaborative,
+        "collaborative",
+    )
     return RunConfigs(
         seed=seed,
         device=device,
-        collaborative=overridden(
-            SASRecConfig(max_length=settings.max_history, start="content", seed=seed),
-            request.collaborative,
-            "collaborative",
-        ),
+        collaborative=collaborative,
+        sequence=_other_start(collaborative),
         quantizer=quantizer_config(
             MMRQVAEConfig(dimension=hidden_size(base), seed=seed), quantizer, "quantizer"
         ),
@@ -88,8 +93,16 @@ def _base(name: Any, dtype: Any, tiny: Any) -> BaseSource:
     return replace(base, tiny=overridden(base.tiny, tiny, "ranker.tiny"))
 
 
+def _other_start(collaborative: SASRecConfig) -> SASRecConfig:
+    start: Literal["random", "content"]
+    start = "random" if collaborative.start == "content" else "content"
+    return replace(collaborative, start=start)
+
+
 def _ranker(base: BaseSource, max_history: int, seed: int, device: str) -> RankerConfig:
-    config = RankerConfig(max_history=max_history, seed=seed, device=device)
+    config = RankerConfig(
+        max_history=max_history, sequence_weights=SEQUENCE_WEIGHTS, seed=seed, device=device
+    )
     if base.kind == BaseKind.TINY:
         return config
     return replace(config, train_base=False, learning_rate_base=PRETRAINED_LEARNING_RATE)

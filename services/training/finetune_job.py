@@ -20,17 +20,21 @@ from shared.modeling.sasrec import SASRec
 from shared.modeling.training_processes import TrainingProcesses
 from shared.overriding import overridden
 
-FOLDERS = ("snapshot", "embed", "collaborative", "quantize", "checkpoints", "output")
+FOLDERS = (
+    "snapshot", "embed", "collaborative", "sequence", "quantize", "checkpoints", "output",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)
 class FinetuneJob:
-    """snapshot, embed, collaborative, quantize: what those stages of a run wrote. checkpoints: goes
-    on from the one that lies there. output: where the trained ranker is written."""
+    """snapshot, embed, collaborative, sequence, quantize: what those stages of a run wrote.
+    checkpoints: goes on from the one that lies there. output: where the trained ranker is written.
+    """
 
     snapshot: Path
     embed: Path
     collaborative: Path
+    sequence: Path
     quantize: Path
     checkpoints: Path
     output: Path
@@ -83,7 +87,7 @@ def finetune(
         job.base,
         job.ranker,
         report,
-        teacher=SASRec.load(job.collaborative) if job.ranker.teacher_share else None,
+        sequence=SASRec.load(job.sequence) if job.ranker.sequence_weights else None,
         checkpoint_folder=job.checkpoints,
         processes=processes,
     )

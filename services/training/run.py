@@ -25,6 +25,7 @@ from services.training.stages import (
     finetune,
     publish,
     quantize,
+    sequence,
     snapshot,
 )
 from services.training.work_folder import WorkFolder
@@ -52,6 +53,7 @@ STAGES = (
     Stage(snapshot.NAME, snapshot.run),
     Stage(embed.NAME, embed.run),
     Stage(collaborative.NAME, collaborative.run),
+    Stage(sequence.NAME, sequence.run),
     Stage(quantize.NAME, quantize.run),
     Stage(finetune.NAME, finetune.run),
     Stage(evaluate.NAME, evaluate.run),

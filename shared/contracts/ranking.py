@@ -41,12 +41,13 @@ class RankRequest(Contract):
 
 
 class ScoreShares(Contract):
-    """The parts of a score (Eq. 18); they sum to it."""
+    """The parts of a score (Eq. 18, and what SASRec adds); they sum to it."""
 
     target: float = Field(description="w_x o E_x: the table of target items")
     collaborative: float = Field(description="w_c o (W_c E_c + b_c)")
     text: float = Field(description="w_t o (W_t E_t + b_t)")
     visual: float = Field(description="w_v o (W_v E_v + b_v)")
+    sequence: float = Field(default=0.0, description="w h S: SASRec's, where it takes part")
 
 
 class RankedItem(Contract):

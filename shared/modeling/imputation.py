@@ -61,7 +61,8 @@ def blend(vectors: Tensor, weights: Tensor) -> Tensor:
     """
     mean = (weights.unsqueeze(-1) * vectors).sum(dim=-2)
     norm = (weights * vectors.norm(dim=-1)).sum(dim=-1, keepdim=True)
-    return F.normalize(mean, dim=-1) * norm
+    blended: Tensor = F.normalize(mean, dim=-1) * norm
+    return blended
 
 
 def content_similarities(queries: Content, items: Content) -> Tensor:

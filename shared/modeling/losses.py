@@ -1,6 +1,5 @@
 """The losses of the paper and of its baselines; every one returns a scalar."""
 
-from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -63,32 +62,13 @@ def rq_vae_loss(residuals: Tensor, code_embeddings: Tensor, alpha: float) -> Ten
     return (codebook + alpha * commitment).mean()
 
 
-@dataclass(frozen=True)
-class SoftTargets:
-    """Shares of the catalogue that another model gives n targets: softmax(states table^T) [n, I].
-
-    states: [n, D'], table: [I, D'], without gradient. share: what they count in the whole, from 0
-    to 1; the item that came next counts the rest.
-    """
-
-    states: Tensor
-    table: Tensor
-    share: float
-
-    def of_rows(self, rows: Tensor) -> "SoftTargets":
-        """The same among some of the items alone."""
-        return replace(self, table=self.table[rows])
-
-
-def full_softmax_loss(
-    states: Tensor, table: Tensor, targets: Tensor, soft: SoftTargets | None = None
-) -> Tensor:
+def full_softmax_loss(states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
     """Cross-entropy over the whole catalogue, whose scores are states table^T.
 
-    states: [n, D], table: [I, D], of one dtype; targets: [n] item rows. soft: of the same targets
-    and items. The scores [n, I] are never held whole, and the loss can be differentiated once.
+    states: [n, D], table: [I, D], of one dtype; targets: [n] item rows. The scores [n, I] are never
+    held whole, and the loss can be differentiated once.
     """
-    loss: Tensor = _FullSoftmax.apply(states, table, targets, soft)  # type: ignore[no-untyped-call]
+    loss: Tensor = _FullSoftmax.apply(states, table, targets)  # type: ignore[no-untyped-call]
     return loss
 
 
@@ -132,41 +112,28 @@ def sampled_bce_loss(positive: Tensor, negative: Tensor, *, hits: Tensor | None 
 class _FullSoftmax(torch.autograd.Function):
     """Loss and gradients in one pass over the scores, some rows at a time.
 
-    With s_i = E h_i, p_i = softmax(s_i) and the wanted shares y_i (one-hot, or mixed with softer
-    ones) the loss is the mean of log sum exp(s_i) - s_i . y_i, and its gradients are
-    dh_i = E^T (p_i - y_i) / n and dE = sum_i (p_i - y_i) h_i^T / n. Both need the scores when the
-    loss does and are computed with it: no [n, I] is kept, and what is written stays in the cache
-    until it is read.
+    With s_i = E h_i, p_i = softmax(s_i) and one-hot y_i, the loss is the mean of
+    log sum exp(s_i) - s_i . y_i, and its gradients are dh_i = E^T (p_i - y_i) / n and
+    dE = sum_i (p_i - y_i) h_i^T / n. Both need the scores when the loss does and are computed with
+    it: no [n, I] is kept, and what is written stays in the cache until it is read.
     """
 
     @staticmethod
-    def forward(
-        ctx: Any, states: Tensor, table: Tensor, targets: Tensor, soft: SoftTargets | None
-    ) -> Tensor:
+    def forward(ctx: Any, states: Tensor, table: Tensor, targets: Tensor) -> Tensor:
         total = states.new_zeros(())
         grad_states, grad_table = torch.empty_like(states), torch.zeros_like(table)
         number, items = len(states), len(table)
         together = _rows_at_once(items, states.device)
         buffer = states.new_empty(min(together, number), items)
-        softer = torch.empty_like(buffer) if soft is not None else None
-        hard_share = 1.0 if soft is None else 1 - soft.share
         for start in range(0, number, together):
             some, rows = states[start : start + together], targets[start : start + together]
             places = torch.arange(len(some), device=states.device)
             scores = torch.mm(some, table.T, out=buffer[: len(some)])
-            highest, of_wanted = scores.amax(dim=1), hard_share * scores[places, rows]
-            if soft is not None and softer is not None:
-                wanted = torch.mm(
-                    soft.states[start : start + together], soft.table.T, out=softer[: len(some)]
-                )
-                torch.softmax(wanted, dim=1, out=wanted).mul_(soft.share)
-                of_wanted += torch.einsum("ni,ni->n", wanted, scores)
+            highest, of_targets = scores.amax(dim=1), scores[places, rows]
             share = torch.softmax(scores, dim=1, out=scores)
             # The highest share is at least 1 / I: its log is finite where a target's may not be.
-            total += (highest - share.amax(dim=1).log() - of_wanted).sum()
-            share[places, rows] -= hard_share
-            if soft is not None:
-                share -= wanted
+            total += (highest - share.amax(dim=1).log() - of_targets).sum()
+            share[places, rows] -= 1
             torch.mm(share, table, out=grad_states[start : start + together])
             grad_table.addmm_(share.T, some)
         ctx.save_for_backward(grad_states.div_(number), grad_table.div_(number))
@@ -174,9 +141,9 @@ class _FullSoftmax(torch.autograd.Function):
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None, None]:
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor, Tensor, None]:
         grad_states, grad_table = ctx.saved_tensors
-        return gradient * grad_states, gradient * grad_table, None, None
+        return gradient * grad_states, gradient * grad_table, None
 
 
 def _rows_at_once(items: int, device: torch.device) -> int:

@@ -2,6 +2,7 @@
 
     history --prompt--> token ids --[LLM table | item encoder]--> LLM --last token--> o_LLM
     o_LLM --fusion head--> a score for every item of the catalogue
+    history --SASRec--> h, whose scores are added where the ranker has a sequence part
 
 `save` writes into one folder:
 
@@ -9,6 +10,7 @@
     adapter_config.json, adapter_model.safetensors      LoRA, in PEFT's format
     item_encoder.safetensors    W_j, b_j, code embeddings, f_MLP, E_j, semantic IDs
     fusion_head.safetensors     E_x, g, q
+    sequence_part.safetensors   SASRec, only where it takes part
     base/                       the base model, only if its weights exist nowhere else
 """
 
@@ -39,11 +41,13 @@ from shared.modeling.fusion_head import FusionHead
 from shared.modeling.item_encoder import ItemEncoder, ItemForm
 from shared.modeling.modality import Modality
 from shared.modeling.prompt import PromptTemplate
+from shared.modeling.sequence_part import SequencePart
 from shared.modeling.serving_decoder import ServingDecoder
 from shared.modeling.shared_prefix import shared_prefix_states
 
 LORA_TARGETS = ("gate_proj", "up_proj", "down_proj")
 BASE_FOLDER = "base"
+SEQUENCE_FILE = "sequence_part.safetensors"
 
 
 @dataclass(frozen=True)
@@ -78,6 +82,8 @@ class Ranker(nn.Module):
         self.tokenizer = base.tokenizer
         self.item_encoder = item_encoder
         self.fusion_head = fusion_head
+        self.sequence_part: SequencePart | None = None
+        """What SASRec adds to the scores of the LLM."""
         self.prompt = prompt
         self.source = source
         self.train_base = train_base
@@ -148,7 +154,16 @@ class Ranker(nn.Module):
 
     def score(self, histories: Sequence[NDArray[np.int64]]) -> Tensor:
         """Scores [B, I] of the whole catalogue for histories of item rows."""
-        return self.fusion_head.scores(self.hidden_states(histories), self.item_encoder)
+        states = self.hidden_states(histories)
+        if self.sequence_part is None:
+            return self.fusion_head.scores(states, self.item_encoder)
+        return self.with_sequence(states, histories) @ self.fused_matrix().T
+
+    def with_sequence(self, states: Tensor, histories: Sequence[NDArray[np.int64]]) -> Tensor:
+        """o_LLM [B, D] -> [o_LLM, h] [B, D + D_s] where SASRec takes part, else o_LLM as it is."""
+        if self.sequence_part is None:
+            return states
+        return torch.cat([states, self.sequence_part.states(histories).to(states)], dim=1)
 
     @torch.inference_mode()
     def scorer(self) -> Callable[[list[NDArray[np.int64]]], Tensor]:
@@ -157,7 +172,7 @@ class Ranker(nn.Module):
 
         @torch.inference_mode()
         def score(histories: list[NDArray[np.int64]]) -> Tensor:
-            return decoder.states(histories, table) @ fused.T
+            return self.with_sequence(decoder.states(histories, table), histories) @ fused.T
 
         return score
 
@@ -166,8 +181,11 @@ class Ranker(nn.Module):
         return self.item_encoder.table()
 
     def fused_matrix(self) -> Tensor:
-        """E* [I, D]: o_LLM E*^T is Eq. 18."""
-        return self.fusion_head.fused_matrix(self.item_encoder)
+        """E* [I, D]: o_LLM E*^T is Eq. 18. With a sequence part [E*, w S], for [o_LLM, h]."""
+        fused = self.fusion_head.fused_matrix(self.item_encoder)
+        if self.sequence_part is None:
+            return fused
+        return torch.cat([fused, self.sequence_part.scoring_rows()], dim=1)
 
     def encode_items(
         self, embeddings: Mapping[Modality, Tensor], codes: Mapping[Modality, Tensor]
@@ -205,6 +223,9 @@ class Ranker(nn.Module):
             save_base(self.language_model, self.tokenizer, folder / BASE_FOLDER)
         save_file(_contiguous(self.item_encoder), folder / "item_encoder.safetensors")
         save_file(_contiguous(self.fusion_head), folder / "fusion_head.safetensors")
+        part = self.sequence_part
+        if part is not None:
+            save_file(_contiguous(part), folder / SEQUENCE_FILE)
         document = {
             "base": self.source.as_dict(),
             "own_base": own_base,
@@ -215,6 +236,7 @@ class Ranker(nn.Module):
             "form": asdict(self.item_encoder.form),
             "fused": list(self.fusion_head.modalities),
             "temperature": self.fusion_head.temperature,
+            "sequence_part": None if part is None else part.as_dict(),
         }
         (folder / "ranker.json").write_text(json.dumps(document, indent=2) + "\n")
 
@@ -227,11 +249,16 @@ class Ranker(nn.Module):
         document = _read_json(folder / "ranker.json")
         encoder = _load_item_encoder(folder / "item_encoder.safetensors", document)
         head = _load_fusion_head(folder / "fusion_head.safetensors", document, encoder)
-        return cls._around(folder, document, encoder, head)
+        return cls._around(folder, document, encoder, head, load_sequence_part(folder))
 
     @classmethod
     def _around(
-        cls, folder: Path, document: dict[str, Any], item_encoder: ItemEncoder, head: FusionHead
+        cls,
+        folder: Path,
+        document: dict[str, Any],
+        item_encoder: ItemEncoder,
+        head: FusionHead,
+        sequence_part: SequencePart | None,
     ) -> "Ranker":
         source = BaseSource.from_dict(document["base"])
         if document["own_base"]:
@@ -247,6 +274,7 @@ class Ranker(nn.Module):
             source,
             train_base=document["train_base"],
         )
+        ranker.sequence_part = sequence_part
         if ranker.train_base:
             ranker.decoder.requires_grad_(True)
         return ranker.eval()
@@ -257,7 +285,8 @@ def load_for_serving(folder: Path) -> Ranker:
 
     Its item side is that of `load_item_side`. Raises UnavailableError as `Ranker.load` does.
     """
-    ranker = Ranker._around(folder, _read_json(folder / "ranker.json"), *load_item_side(folder))
+    document, item_side = _read_json(folder / "ranker.json"), load_item_side(folder)
+    ranker = Ranker._around(folder, document, *item_side, load_sequence_part(folder))
     ranker.language_model = ranker.language_model.merge_and_unload()
     return ranker.requires_grad_(False).eval()
 
@@ -283,6 +312,20 @@ def load_item_side(folder: Path) -> tuple[ItemEncoder, FusionHead]:
         temperature=document["temperature"],
     )
     return encoder.requires_grad_(False).eval(), head.requires_grad_(False).eval()
+
+
+def load_sequence_part(folder: Path) -> SequencePart | None:
+    """What SASRec adds to the saved ranker's scores; None where it takes no part.
+
+    Its tensors are the file's pages, as those of `load_item_side`.
+
+    Raises UnavailableError when a file is missing.
+    """
+    saved = _read_json(folder / "ranker.json").get("sequence_part")
+    if saved is None:
+        return None
+    state = _read_tensors(folder / SEQUENCE_FILE)
+    return SequencePart.around(state, saved["config"], saved["weight"])
 
 
 def load_prompt(folder: Path) -> PromptTemplate:

@@ -36,8 +36,9 @@ class RankerConfig:
     patience: epochs without a better validation nDCG@10 before training stops.
     alignment: the weight of InfoNCE between projected E_c and projected text and images, of the
     items of a batch (CTRL; 0 in MME-SID).
-    teacher_share: of what is to be predicted, the part that a trained SASRec's own softmax makes up
-    (`distillation.py`); the rest is the item that came next. Of the full loss only.
+    sequence_weights: what the scores of a SASRec may count beside the LLM's
+    (`sequence_part.py`). After training the best of them on validation is taken, or none of them
+    where the LLM alone is better. Without any, SASRec takes no part (the paper's ranker).
     schedule: learning rates stay, or fall linearly to LOWEST_RATE of theirs over all epochs.
     checkpoint_every: steps between checkpoints, where a folder for them is given.
     precision: of the LLM's products: that of its weights (float32), or mixed (bfloat16). The item
@@ -67,7 +68,7 @@ class RankerConfig:
     content_scale: float = 0.5
     alignment: float = 0.0
     alignment_temperature: float = 0.1
-    teacher_share: float = 0.0
+    sequence_weights: tuple[float, ...] = ()
     schedule: Schedule = Schedule.CONSTANT
     checkpoint_every: int = 500
     precision: Precision = Precision.FLOAT32
@@ -93,10 +94,8 @@ class RankerConfig:
         for name in ("item_dropout", "state_dropout"):
             if not 0 <= getattr(self, name) < 1:
                 raise InvalidInputError.of(f"ranker.{name}", "must be in [0, 1)")
-        if not 0 <= self.teacher_share <= 1:
-            raise InvalidInputError.of("ranker.teacher_share", "must be in [0, 1]")
-        if self.teacher_share and self.loss != RankerLoss.FULL:
-            raise InvalidInputError.of("ranker.teacher_share", "is of the full loss only")
+        if any(not weight > 0 for weight in self.sequence_weights):
+            raise InvalidInputError.of("ranker.sequence_weights", "must be above 0")
         if self.schedule not in set(Schedule):
             raise InvalidInputError.of("ranker.schedule", f"is none of {', '.join(Schedule)}")
         if self.precision not in set(Precision):

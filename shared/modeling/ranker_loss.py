@@ -8,7 +8,6 @@ from shared.errors import InvalidInputError
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.item_encoder import ItemEncoder
 from shared.modeling.losses import (
-    SoftTargets,
     full_softmax_loss,
     info_nce,
     sampled_bce_loss,
@@ -20,10 +19,8 @@ from shared.modeling.ranker_config import RankerConfig, RankerLoss
 from shared.modeling.window_batches import WindowBatch
 
 
-def batch_loss(
-    ranker: Ranker, batch: WindowBatch, config: RankerConfig, soft: SoftTargets | None = None
-) -> Tensor:
-    """The mean loss over every target of a batch of windows. soft: for the full loss."""
+def batch_loss(ranker: Ranker, batch: WindowBatch, config: RankerConfig) -> Tensor:
+    """The mean loss over every target of a batch of windows."""
     device = ranker.device
     valid = batch.valid.to(device)
     rows, places = torch.unique(batch.context, return_inverse=True)
@@ -34,7 +31,7 @@ def batch_loss(
     targets = batch.targets.to(device)[valid]
     encoder, head = ranker.item_encoder, ranker.fusion_head
     if config.loss == RankerLoss.FULL:
-        return _full_loss(head, states, encoder, targets, soft)
+        return _full_loss(head, states, encoder, targets)
     met = head.met_rows()
     number = len(met)
     sampled = met[torch.randint(number, (config.negatives,), device=device)]
@@ -51,21 +48,14 @@ def batch_loss(
     )
 
 
-def _full_loss(
-    head: FusionHead,
-    states: Tensor,
-    encoder: ItemEncoder,
-    targets: Tensor,
-    soft: SoftTargets | None,
-) -> Tensor:
+def _full_loss(head: FusionHead, states: Tensor, encoder: ItemEncoder, targets: Tensor) -> Tensor:
     met = head.met_rows()
     if len(met) < encoder.number_of_items:
         fused = head.fused_rows(met, encoder)
-        known = None if soft is None else soft.of_rows(met)
-        return full_softmax_loss(states, fused, torch.searchsorted(met, targets), known)
-    if soft is None and head.projects_states(len(states), encoder):
+        return full_softmax_loss(states, fused, torch.searchsorted(met, targets))
+    if head.projects_states(len(states), encoder):
         return F.cross_entropy(head.scores_without_projection(states, encoder), targets)
-    return full_softmax_loss(states, head.fused_matrix(encoder), targets, soft)
+    return full_softmax_loss(states, head.fused_matrix(encoder), targets)
 
 
 def alignment_loss(encoder: ItemEncoder, batch: WindowBatch, temperature: float) -> Tensor:

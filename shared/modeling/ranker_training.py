@@ -18,7 +18,6 @@ from torch import Tensor, nn
 
 from shared.errors import ConflictError, InvalidInputError
 from shared.modeling.base_model import BaseSource, load_base
-from shared.modeling.distillation import SoftTargetsOf, soft_targets_of
 from shared.modeling.evaluation import Scorer, evaluate
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.imputation import Content, impute
@@ -31,6 +30,7 @@ from shared.modeling.ranker import Ranker
 from shared.modeling.ranker_config import Precision, RankerConfig, Schedule
 from shared.modeling.ranker_loss import alignment_loss, batch_loss
 from shared.modeling.sasrec import SASRec, training_windows
+from shared.modeling.sequence_part import SequencePart
 from shared.modeling.sequences import NOT_EVALUATED, ItemRows, Split, item_frequency
 from shared.modeling.sharding import like, shard, whole
 from shared.modeling.training_processes import BatchPart, TrainingProcesses
@@ -60,15 +60,15 @@ def train_ranker(
     *,
     form: ItemForm = EQUATION_16,
     fused: bool = True,
-    teacher: SASRec | None = None,
+    sequence: SASRec | None = None,
     checkpoint_folder: Path | None = None,
     processes: TrainingProcesses | None = None,
 ) -> Ranker:
     """Train on `split.train`; return the ranker of the best validation epoch, in eval mode.
 
     embeddings: E_j [I, D_j]. codes: [I, L]. code_embeddings: [L, S, D_LLM] (or random ones).
-    form, fused: as in `build_ranker`. teacher: for a config that has a share for it; else it is not
-    looked at.
+    form, fused: as in `build_ranker`. sequence: a trained SASRec for a config with weights for its
+    scores; else it is not looked at.
     checkpoint_folder: holds a checkpoint that a later call with the same inputs goes on from. On a
     CPU with the same number of threads it ends in the weights of an unbroken run, bit by bit.
     processes: those that train together, each of which makes this call with the same inputs; alone
@@ -79,13 +79,8 @@ def train_ranker(
     """
     processes = processes or TrainingProcesses()
     _check_inputs(split, number_of_items, embeddings)
-    soft_targets = None
-    if config.teacher_share:
-        if teacher is None:
-            raise InvalidInputError.of("ranker.teacher_share", "needs a trained SASRec as teacher")
-        soft_targets = soft_targets_of(
-            teacher, config.teacher_share, config.max_history, config.device
-        )
+    if config.sequence_weights:
+        _check_sequence(sequence, number_of_items)
     sharded = config.sharded and processes.number > 1
     if sharded and config.train_base and source.dtype != "float32":
         raise InvalidInputError.of("base.dtype", "must be float32 to train a sharded base")
@@ -101,10 +96,11 @@ def train_ranker(
         fused=fused,
     )
     ranker = build(replace(config, device="cpu") if sharded else config)
-    run = _Run(ranker, split, config, soft_targets, on_progress, checkpoint_folder, processes)
+    run = _Run(ranker, split, config, on_progress, checkpoint_folder, processes)
     run.resume()
     while not run.finished:
         run.epoch()
+    sequence_part = None if sequence is None else run.best_sequence_part(sequence)
     best_weights = {name: whole(weight) for name, weight in run.best_weights.items()}
     if sharded:
         # The trained one stays in pieces for good, and what it began with is known.
@@ -112,6 +108,7 @@ def train_ranker(
         ranker = build(replace(config, device="cpu"))
     ranker.load_state_dict(best_weights, strict=False)
     estimate_cold_targets(ranker)
+    ranker.sequence_part = sequence_part and sequence_part.to(ranker.device)
     return ranker.eval()
 
 
@@ -169,18 +166,14 @@ def build_ranker(
 class TrainingStep(nn.Module):
     """What the weights are used for while training, as DDP and FSDP have to see it."""
 
-    def __init__(
-        self, ranker: Ranker, config: RankerConfig, soft_targets: SoftTargetsOf | None = None
-    ) -> None:
+    def __init__(self, ranker: Ranker, config: RankerConfig) -> None:
         super().__init__()
         self.ranker = ranker
         self.config = config
-        self.soft_targets = soft_targets
 
     def forward(self, batch: WindowBatch) -> Tensor:
         """The loss of a batch."""
-        soft = None if self.soft_targets is None else self.soft_targets(batch)
-        loss = batch_loss(self.ranker, batch, self.config, soft)
+        loss = batch_loss(self.ranker, batch, self.config)
         if self.config.alignment:
             loss = loss + self.config.alignment * alignment_loss(
                 self.ranker.item_encoder, batch, self.config.alignment_temperature
@@ -188,12 +181,13 @@ class TrainingStep(nn.Module):
         return loss
 
     def item_tables(self) -> tuple[Tensor, Tensor]:
-        """The input table and E*, both [I, D]."""
+        """The input table and E*, as `Ranker.fused_matrix` gives it."""
         return self.ranker.input_table(), self.ranker.fused_matrix()
 
     def states(self, histories: list[ItemRows], input_table: Tensor) -> Tensor:
-        """o_LLM [B, D]."""
-        return self.ranker.hidden_states(histories, input_table)
+        """What E* scores: o_LLM [B, D], with h where SASRec takes part."""
+        states = self.ranker.hidden_states(histories, input_table)
+        return self.ranker.with_sequence(states, histories)
 
     def sharded_scorer(self) -> Scorer:
         """`Ranker.scorer` of weights in pieces, which every process calls equally often."""
@@ -216,7 +210,6 @@ class _Run:
         ranker: Ranker,
         split: Split,
         config: RankerConfig,
-        soft_targets: SoftTargetsOf | None,
         on_progress: OnProgress,
         folder: Path | None,
         processes: TrainingProcesses,
@@ -228,7 +221,7 @@ class _Run:
         self.on_progress = on_progress
         self.checkpoint = None if folder is None else folder / CHECKPOINT_FILE
         self.fingerprint = _fingerprint(ranker, split, config)
-        step = TrainingStep(ranker, config, soft_targets)
+        step = TrainingStep(ranker, config)
         self.step: nn.Module
         if config.sharded and processes.number > 1:
             shard(step, ranker, config.device, methods=("item_tables", "states"))
@@ -315,6 +308,22 @@ class _Run:
         else:
             self.stale_epochs += 1
 
+    def best_sequence_part(self, sequence: SASRec) -> SequencePart | None:
+        """SASRec with the best of the weights on validation, beside the best epoch's LLM; None
+        where that is better alone."""
+        self.ranker.load_state_dict(self.best_weights, strict=False)
+        self.step.eval()
+        items = with_cold_rows(sequence.output_embeddings().detach(), self.ranker)
+        best, best_metric = None, self.best_metric
+        for weight in self.config.sequence_weights:
+            part = SequencePart.of(sequence, items, weight).to(self.config.device)
+            self.ranker.sequence_part = part
+            metric = ranking_metrics(self._validation_ranks())[SELECTION_METRIC]
+            if metric > best_metric:
+                best, best_metric = part, metric
+        self.ranker.sequence_part = None
+        return best
+
     def _validation_ranks(self) -> Tensor:
         """The masked ranks of all users with a target: each process computes those of its share.
 
@@ -394,17 +403,22 @@ def estimate_cold_targets(ranker: Ranker) -> None:
     They take no part in the softmax, where they could only sink: what is learned of them is what
     their embeddings share with others', as for an item that comes after training.
     """
-    encoder, head = ranker.item_encoder, ranker.fusion_head
-    met = head.frequency > 0
+    table = ranker.fusion_head.target_table
+    table.copy_(with_cold_rows(table, ranker))
+
+
+def with_cold_rows(table: Tensor, ranker: Ranker) -> Tensor:
+    """table [I, D] with the rows of items that training never met estimated: from those of the
+    items most like them in content, or as the mean of all where there is no content."""
+    encoder = ranker.item_encoder
+    met = ranker.fusion_head.frequency > 0
     if bool(met.all()) or not bool(met.any()):
-        return
+        return table
+    table = table.to(met.device)
     vectors = {j: encoder.embeddings(j) for j in CONTENT_MODALITIES if j in encoder.modalities}
-    table = head.target_table
     if vectors:
-        content = Content(vectors, dict.fromkeys(vectors, torch.ones_like(met)))
-        table.copy_(impute(table, met, content))
-    else:
-        table[~met] = table[met].mean(dim=0)
+        return impute(table, met, Content(vectors, dict.fromkeys(vectors, torch.ones_like(met))))
+    return torch.where(met.unsqueeze(1), table, table[met].mean(dim=0))
 
 
 def _optimizer(ranker: Ranker, config: RankerConfig) -> torch.optim.AdamW:
@@ -452,6 +466,13 @@ def _cuda_devices(device: str) -> list[int]:
         return []
     index = torch.device(device).index
     return [torch.cuda.current_device() if index is None else index]
+
+
+def _check_sequence(sequence: SASRec | None, number_of_items: int) -> None:
+    if sequence is None or sequence.number_of_items != number_of_items:
+        raise InvalidInputError.of(
+            "ranker.sequence_weights", f"need a SASRec of the {number_of_items} items"
+        )
 
 
 def _check_inputs(

@@ -113,6 +113,37 @@ class ItemEmbedding(Protocol):
         ...
 
 
+class SequenceReader(nn.Module):
+    """What reads a sequence of embedded items: SASRec without its items."""
+
+    def __init__(self, config: SASRecConfig) -> None:
+        super().__init__()
+        self.config = config
+        if config.positions == "absolute":
+            self.position_embedding = nn.Embedding(config.max_length, config.dimension)
+            nn.init.normal_(self.position_embedding.weight, std=0.02)
+        self.dropout = nn.Dropout(config.dropout)
+        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
+        self.final_norm = nn.LayerNorm(config.dimension)
+        nn.init.constant_(self.final_norm.weight, STARTING_SCALE)
+
+    def forward(self, embedded: Tensor) -> Tensor:
+        """[B, T, D], oldest first, padded on the right -> hidden [B, T, D]."""
+        hidden = embedded
+        if self.config.positions == "absolute":
+            places = torch.arange(embedded.shape[1], device=embedded.device)
+            hidden = hidden + self.position_embedding(places)
+        hidden = self.dropout(hidden)
+        for block in self.blocks:
+            hidden = block(hidden)
+        normalised: Tensor = self.final_norm(hidden)
+        return normalised
+
+    @property
+    def device(self) -> torch.device:
+        return self.final_norm.weight.device
+
+
 class SASRec(nn.Module):
     """A trained or untrained SASRec over a catalogue of `number_of_items` items."""
 
@@ -135,33 +166,20 @@ class SASRec(nn.Module):
         self.item_embedding = item_embedding or nn.Embedding(
             number_of_items + 1, config.dimension, padding_idx=self.padding
         )
-        if config.positions == "absolute":
-            self.position_embedding = nn.Embedding(config.max_length, config.dimension)
-            nn.init.normal_(self.position_embedding.weight, std=0.02)
-        self.dropout = nn.Dropout(config.dropout)
-        self.blocks = nn.ModuleList(_Block(config) for _ in range(config.blocks))
-        self.final_norm = nn.LayerNorm(config.dimension)
+        self.reader = SequenceReader(config)
         if item_embedding is None:
             nn.init.normal_(self.item_embedding.weight, std=0.02)
             with torch.no_grad():
                 self.item_embedding.weight[self.padding].zero_()
-        nn.init.constant_(self.final_norm.weight, STARTING_SCALE)
 
     def forward(self, items: Tensor) -> Tensor:
         """items: [B, T] rows, oldest first, padded on the right -> hidden [B, T, D]."""
-        hidden = self.item_embedding(items)
-        if self.config.positions == "absolute":
-            places = torch.arange(items.shape[1], device=items.device)
-            hidden = hidden + self.position_embedding(places)
-        hidden = self.dropout(hidden)
-        for block in self.blocks:
-            hidden = block(hidden)
-        normalised: Tensor = self.final_norm(hidden)
-        return normalised
+        hidden: Tensor = self.reader(self.item_embedding(items))
+        return hidden
 
     @property
     def device(self) -> torch.device:
-        return self.final_norm.weight.device
+        return self.reader.device
 
     def output_embeddings(self) -> Tensor:
         """[I, D], with gradient: the item embeddings score the hidden states as well."""
@@ -198,7 +216,7 @@ class SASRec(nn.Module):
         was_training = self.training
         self.eval()
         recent = [history[-self.config.max_length :] for history in histories]
-        items, lengths = _padded(recent, self.padding, self.device)
+        items, lengths = padded_rows(recent, self.padding, self.device)
         hidden = self(items)
         last = hidden[torch.arange(len(recent), device=hidden.device), (lengths - 1).clamp(min=0)]
         self.train(was_training)
@@ -232,6 +250,7 @@ def train_sasrec(
     *,
     content: Mapping[Modality, Tensor] | None = None,
     device: str = "cpu",
+    stage: str = STAGE,
 ) -> SASRec:
     """Train on the training parts, stop early on validation nDCG@10 (masked), keep the best epoch.
 
@@ -254,7 +273,7 @@ def train_sasrec(
         split,
         config.seed,
         on_progress,
-        stage=STAGE,
+        stage=stage,
         device=device,
     )
 
@@ -378,7 +397,7 @@ def _batches(
 
 def _loss(model: SASRec, windows: Sequence[ItemRows]) -> Tensor:
     device = model.device
-    inputs, lengths = _padded([window[:-1] for window in windows], model.padding, device)
+    inputs, lengths = padded_rows([window[:-1] for window in windows], model.padding, device)
     targets = torch.from_numpy(np.concatenate([window[1:] for window in windows]))
     targets = targets.to(device)
     valid = torch.arange(inputs.shape[1], device=device) < lengths.unsqueeze(1)
@@ -409,7 +428,7 @@ def _loss(model: SASRec, windows: Sequence[ItemRows]) -> Tensor:
     )
 
 
-def _padded(
+def padded_rows(
     sequences: Sequence[ItemRows], padding: int, device: torch.device
 ) -> tuple[Tensor, Tensor]:
     """[B, T] rows padded on the right to the longest sequence (T >= 1), and the lengths [B]."""

@@ -44,7 +44,8 @@ class TopK:
     """The best items, best first, ties in the order of the rows; fewer than k if few are allowed.
 
     rows: [n] int64. scores: [n]. parts: [n, 1 + J], the parts x, then the modalities of the ranker
-    in the order of `Modality`; they sum to the score. [n, 0] where they are not wanted.
+    in the order of `Modality`, then, in one more column, what SASRec adds where it takes part; they
+    sum to the score. [n, 0] where they are not wanted.
     """
 
     rows: NDArray[np.int64]
@@ -56,12 +57,15 @@ class TopK:
 class ItemRows:
     """All that an engine keeps of n items.
 
-    inputs: Eq. 16, [n, D]. fused: rows of E*, [n, D]. weights: Eq. 17, [n, 1 + J]. target: E_x
-    [n, D]. embeddings: E_j [n, D_j]. The last three only explain scores.
+    inputs: Eq. 16, [n, D]. fused: rows of E* with w S beside them, [n, D + D_s]
+    (`Ranker.fused_matrix`). sequence: S, what SASRec reads items as, [n, D_s]; D_s is 0 where it
+    takes no part. weights: Eq. 17, [n, 1 + J]. target: E_x [n, D]. embeddings: E_j [n, D_j]. The
+    last three only explain scores.
     """
 
     inputs: Tensor
     fused: Tensor
+    sequence: Tensor
     weights: Tensor
     target: Tensor
     embeddings: Mapping[Modality, Tensor]

@@ -44,6 +44,7 @@ def _slice(items: ItemRows, place: int) -> ItemRows:
     return ItemRows(
         inputs=items.inputs[place : place + 1].clone(),
         fused=items.fused[place : place + 1].clone(),
+        sequence=items.sequence[place : place + 1].clone(),
         weights=items.weights[place : place + 1].clone(),
         target=items.target[place : place + 1].clone(),
         embeddings={j: t[place : place + 1].clone() for j, t in items.embeddings.items()},
@@ -55,6 +56,7 @@ def _join(items: list[ItemRows]) -> ItemRows:
         items[0],
         inputs=torch.cat([one.inputs for one in items]),
         fused=torch.cat([one.fused for one in items]),
+        sequence=torch.cat([one.sequence for one in items]),
         weights=torch.cat([one.weights for one in items]),
         target=torch.cat([one.target for one in items]),
         embeddings={

@@ -111,6 +111,7 @@ class TransformersEngine:
         with self._scorer.hold:
             histories = [query.history for query in queries]
             states = self._decoder.states(histories, self._scorer.inputs)
+            states = self._scorer.with_sequence(states, histories)
             return self._scorer.best(states, [query.selection for query in queries])
 
 

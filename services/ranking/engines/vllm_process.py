@@ -18,7 +18,7 @@ from services.ranking.engines.engine import ItemRows, Query, TopK
 from services.ranking.engines.vllm_plugin import ARCHITECTURE
 from services.ranking.engines.vllm_plugin.wire import (
     pack_items,
-    pack_selection,
+    pack_query,
     unpack_best,
 )
 from shared.artifacts.bundle import Bundle
@@ -72,7 +72,7 @@ class VllmProcess:
         # Keys and values of a former input table must not be reused.
         salt = str(self._table_version)
         prompt = tokens_input(self._prompt.token_ids(query.history), cache_salt=salt)
-        params = PoolingParams(task="embed", extra_kwargs=pack_selection(query.selection))
+        params = PoolingParams(task="embed", extra_kwargs=pack_query(query))
         outputs = self._engine.encode(prompt, params, request_id=str(next(self._numbers)))
         try:
             async with aclosing(outputs):

@@ -2,6 +2,9 @@
 
     o_LLM [B, D] -- o E*^T --> [B, I] -- hidden, filters, seen: -inf --> top-k --> rows, parts
 
+Where SASRec takes part, a state is [o_LLM, h] and a row of E* has w S beside it
+(`shared/modeling/sequence_part.py`): one product still.
+
 For very large catalogues E* may stay in the bundle's file: candidates come from a small copy of it
 or from a graph, and only their rows are read and scored exactly (docs/large_catalogues.md).
 
@@ -30,7 +33,8 @@ from shared.artifacts.bundle import Bundle
 from shared.errors import InvalidInputError
 from shared.modeling.item_encoder import ItemEncoder
 from shared.modeling.modality import Modality
-from shared.modeling.ranker import load_item_side
+from shared.modeling.ranker import load_item_side, load_sequence_part
+from shared.modeling.sequence_part import SequencePart
 from shared.settings import VectorSettings
 
 CatalogueMode = Literal["exact", "float16", "int8", "approximate"]
@@ -48,7 +52,11 @@ class CatalogueScorer:
     """The tables of one bundle's items. Used by one thread at a time, but for `hold`."""
 
     def __init__(
-        self, encoder: ItemEncoder, items: ItemRows, search: CandidateSearch | None = None
+        self,
+        encoder: ItemEncoder,
+        items: ItemRows,
+        search: CandidateSearch | None = None,
+        sequence_part: SequencePart | None = None,
     ) -> None:
         """encoder: W_j and b_j explain scores; on the CPU, as all of the items but their inputs.
 
@@ -57,11 +65,13 @@ class CatalogueScorer:
         """
         self._encoder = encoder
         self._search = search
+        self._sequence_part = sequence_part
         self._inputs = GrowingTable(items.inputs)
         self._fused = LayeredTable(items.fused)
         self._weights = LayeredTable(items.weights)
         self._target = LayeredTable(items.target)
         self._embeddings = {j: LayeredTable(table) for j, table in items.embeddings.items()}
+        self._sequence = LayeredTable(items.sequence)
         self._visible = Visible(len(items.fused), items.inputs.device)
         self._scratch = Scratch(items.fused.device)
         self.hold = threading.Lock()
@@ -83,8 +93,12 @@ class CatalogueScorer:
             UnavailableError: a file is missing, or the index cannot be had.
         """
         encoder, head = load_item_side(bundle.ranker)
-        items = bundle_rows(encoder, head, bundle.catalogue, device, exact=catalogue == "exact")
-        return cls(encoder, items, _search(bundle, items.fused, device, catalogue, vectors))
+        sequence_part = load_sequence_part(bundle.ranker)
+        items = bundle_rows(
+            encoder, head, sequence_part, bundle.catalogue, device, exact=catalogue == "exact"
+        )
+        search = _search(bundle, items.fused, device, catalogue, vectors)
+        return cls(encoder, items, search, sequence_part)
 
     @property
     def modalities(self) -> tuple[Modality, ...]:
@@ -110,6 +124,7 @@ class CatalogueScorer:
         self._target.put(rows, items.target)
         for modality, table in self._embeddings.items():
             table.put(rows, items.embeddings[modality])
+        self._sequence.put(rows, items.sequence)
         if self._search is not None:
             self._search.put(rows, items.fused)
         self._visible.put(rows, True)
@@ -125,8 +140,17 @@ class CatalogueScorer:
             self._search.close()
 
     @torch.inference_mode()
+    def with_sequence(self, states: Tensor, histories: Sequence[NDArray[np.int64]]) -> Tensor:
+        """o_LLM [B, D] of the histories -> what `best` takes: [o_LLM, h] where SASRec takes part,
+        which is computed on the CPU, else o_LLM as it is."""
+        if self._sequence_part is None:
+            return states
+        beside = self._sequence_part.states(histories, self._sequence)
+        return torch.cat([states, beside.to(states)], dim=1)
+
+    @torch.inference_mode()
     def best(self, states: Tensor, selections: Sequence[Selection]) -> list[TopK]:
-        """What each request wants, for o_LLM [B, D]."""
+        """What each request wants, for its state of `with_sequence`."""
         states = states.float()
         scored: list[Scored] = []
         for start in range(0, len(states), TOGETHER):
@@ -191,7 +215,8 @@ class CatalogueScorer:
     def _parts(
         self, states: Tensor, best: Sequence[Tensor], explain: Sequence[bool]
     ) -> list[Tensor]:
-        """Eq. 18 before its sum, of the items of each request: B x [n, 1 + J], or [n, 0].
+        """Eq. 18 before its sum, of the items of each request: B x [n, 1 + J], or [n, 0]; with
+        what SASRec adds in one more column.
 
         w_j ((o W_j) s_j^T + o b_j): the states are projected, not the items. E_x and E_j stay on
         the CPU, where only the rows of the best items are read.
@@ -205,6 +230,7 @@ class CatalogueScorer:
         return parts
 
     def _parts_of(self, states: Tensor, best: Sequence[Tensor]) -> list[Tensor]:
+        states, beside = states.tensor_split([self._encoder.dimension], dim=1)
         projections: list[nn.Linear] = [self._encoder.projection(j) for j in self.modalities]
         projected = [states @ projection.weight for projection in projections]
         biases = [states @ projection.bias for projection in projections]
@@ -216,6 +242,9 @@ class CatalogueScorer:
             similarities = _dots(self._embeddings[modality][every], projected[place], lengths)
             columns.append(similarities + biases[place][owner])
         parts = self._weights[every] * torch.stack(columns, dim=1)
+        if self._sequence_part is not None:
+            rows = self._sequence_part.scoring_rows(self._sequence[every])
+            parts = torch.cat([parts, _dots(rows, beside, lengths).unsqueeze(1)], dim=1)
         return list(parts.split_with_sizes(lengths))
 
 

@@ -1,4 +1,4 @@
-"""Sixth stage: leave-one-out over the whole catalogue, and the gates (Sec. 5.1)."""
+"""Seventh stage: leave-one-out over the whole catalogue, and the gates (Sec. 5.1)."""
 
 import json
 from pathlib import Path

@@ -1,11 +1,11 @@
-"""Fifth stage: the LLM with LoRA, the item encoder and the fusion head (Sec. 4.3)."""
+"""Sixth stage: the LLM with LoRA, the item encoder and the fusion head (Sec. 4.3)."""
 
 from pathlib import Path
 
 from services.training.context import StageContext
 from services.training.finetune_job import FinetuneJob, finetune
 from services.training.finetune_together import finetune_together
-from services.training.stages import collaborative, embed, quantize, snapshot
+from services.training.stages import collaborative, embed, quantize, sequence, snapshot
 from shared.computing import compute
 
 NAME = "finetune"
@@ -21,6 +21,7 @@ def _train(context: StageContext, folder: Path) -> None:
         snapshot=work.open(snapshot.NAME),
         embed=work.open(embed.NAME),
         collaborative=work.open(collaborative.NAME),
+        sequence=work.open(sequence.NAME),
         quantize=work.open(quantize.NAME),
         checkpoints=work.checkpoints(),
         output=folder,

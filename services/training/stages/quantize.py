@@ -1,4 +1,4 @@
-"""Fourth stage: the quantizer gives every item its semantic IDs (Sec. 4.2)."""
+"""Fifth stage: the quantizer gives every item its semantic IDs (Sec. 4.2)."""
 
 from pathlib import Path
 

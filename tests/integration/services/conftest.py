@@ -37,6 +37,7 @@ from shared.modeling.modality import Modality
 from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.ranker_training import train_ranker
 from shared.modeling.sasrec import SASRecConfig, train_sasrec
+from shared.modeling.sequence_part import SequencePart
 from shared.modeling.sequences import item_frequency, leave_one_out
 from shared.settings import Settings
 
@@ -111,7 +112,7 @@ def write_tiny_bundle(folder: Path, *, seed: int) -> None:
     tokenizer.save(folder / "tokenizer")
     codes = tokenizer.codes(tensors)
     split = leave_one_out(_sequences(seed))
-    sasrec = train_sasrec(split, ITEMS, SASRecConfig(dimension=16, epochs=3, seed=seed))
+    sasrec = train_sasrec(split, ITEMS, SASRecConfig(dimension=8, epochs=3, seed=seed))
     sasrec.save(folder / "collaborative")
     ranker = train_ranker(
         split,
@@ -124,6 +125,7 @@ def write_tiny_bundle(folder: Path, *, seed: int) -> None:
         ),
         RankerConfig(epochs=2, max_history=30, warm_up_steps=2, learning_rate_new=5e-3, seed=seed),
     )
+    ranker.sequence_part = SequencePart.of(sasrec, sasrec.collaborative_embeddings(), 0.5)
     ranker.save(folder / "ranker")
     item_ids = [item_id(row) for row in range(ITEMS)]
     with torch.no_grad():

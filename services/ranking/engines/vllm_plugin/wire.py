@@ -11,15 +11,17 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from services.ranking.engines.engine import ItemRows, Selection, TopK
+from services.ranking.engines.engine import ItemRows, Query, Selection, TopK
 from shared.modeling.modality import Modality
 
 EMBEDDINGS = "embeddings."
 
 
-def pack_selection(selection: Selection) -> dict[str, Any]:
+def pack_query(query: Query) -> dict[str, Any]:
     """For `PoolingParams.extra_kwargs`: a filter is a bitmap of one bit a row."""
+    selection = query.selection
     packed: dict[str, Any] = {
+        "history": query.history.tobytes(),
         "k": selection.k,
         "excluded": selection.excluded.tobytes(),
         "explain": selection.explain,
@@ -30,17 +32,18 @@ def pack_selection(selection: Selection) -> dict[str, Any]:
     return packed
 
 
-def unpack_selection(packed: dict[str, Any]) -> Selection:
+def unpack_query(packed: dict[str, Any]) -> Query:
     allowed = None
     if "allowed" in packed:
         bits = np.frombuffer(packed["allowed"], dtype=np.uint8)
         allowed = np.unpackbits(bits, count=packed["rows"]).astype(np.bool_)
     excluded = np.frombuffer(packed["excluded"], dtype=np.int64).copy()
-    return Selection(packed["k"], allowed, excluded, packed["explain"])
+    history = np.frombuffer(packed["history"], dtype=np.int64)
+    return Query(history, Selection(packed["k"], allowed, excluded, packed["explain"]))
 
 
 def pack_best(best: TopK) -> Tensor:
-    """[2 + 1 + J, n] float64: rows, scores, then the parts; a row number is exact below 2^53."""
+    """[2 + parts, n] float64: rows, scores, then the parts; a row number is exact below 2^53."""
     return torch.from_numpy(np.vstack([best.rows.astype(np.float64), best.scores, best.parts.T]))
 
 
@@ -54,6 +57,7 @@ def pack_items(rows: Tensor, items: ItemRows) -> bytes:
         "rows": rows,
         "inputs": items.inputs,
         "fused": items.fused,
+        "sequence": items.sequence,
         "weights": items.weights,
         "target": items.target,
         **{f"{EMBEDDINGS}{j.value}": table for j, table in items.embeddings.items()},
@@ -67,6 +71,7 @@ def unpack_items(data: bytes) -> tuple[Tensor, ItemRows]:
     return tensors["rows"], ItemRows(
         inputs=tensors["inputs"],
         fused=tensors["fused"],
+        sequence=tensors["sequence"],
         weights=tensors["weights"],
         target=tensors["target"],
         embeddings={

@@ -8,6 +8,7 @@ import torch
 
 from services.ranking.app import create_app
 from shared.database.items import ItemContent
+from shared.modeling.imputation import blend
 from shared.modeling.modality import Modality
 from shared.modeling.ranker import Ranker
 
@@ -90,7 +91,14 @@ def eq_18(ranker, state, target, embeddings, q):
     return torch.stack(parts)
 
 
-async def test_scores_and_shares_are_equation_18_term_by_term(client, bundle, ranker):
+def sequence_share(ranker, rows, item):
+    """w h S: SASRec reads the same rows, and its state meets the item's [D_s]."""
+    part = ranker.sequence_part
+    state = part.reader(part.items[rows][None])[0, -1]
+    return part.weight * float(state @ item)
+
+
+async def test_scores_and_shares_are_equation_18_term_by_term_and_sasrecs(client, bundle, ranker):
     response = await rank(client, k=57)
     items = response.json()["items"]
     assert len(items) == 57
@@ -105,8 +113,10 @@ async def test_scores_and_shares_are_equation_18_term_by_term(client, bundle, ra
             {j: table[row] for j, table in catalogue.embeddings.items()},
             catalogue.frequency[row],
         )
-        assert item["score"] == pytest.approx(float(parts.sum()), abs=1e-4)
+        sequence = sequence_share(ranker, ROWS, ranker.sequence_part.items[row])
+        assert item["score"] == pytest.approx(float(parts.sum()) + sequence, abs=1e-4)
         shares = item["shares"]
+        assert shares["sequence"] == pytest.approx(sequence, abs=1e-4)
         found = [shares[name] for name in ("target", "collaborative", "text", "visual")]
         np.testing.assert_allclose(found, parts.numpy(), atol=1e-4)
     assert response.json()["engine"] == "transformers"
@@ -213,8 +223,10 @@ async def test_a_cold_item_is_ranked_by_equation_18_with_the_cold_weights(client
 
     table = ranker.fusion_head.target_table
     [state] = ranker.hidden_states([ROWS])
-    parts = eq_18(ranker, state, 0.75 * table[3] + 0.25 * table[9], made[0], q=0)
-    assert item["score"] == pytest.approx(float(parts.sum()), abs=1e-4)
+    weights = torch.tensor([0.75, 0.25])
+    parts = eq_18(ranker, state, blend(table[[3, 9]], weights), made[0], q=0)
+    sequence = sequence_share(ranker, ROWS, blend(ranker.sequence_part.items[[3, 9]], weights))
+    assert item["score"] == pytest.approx(float(parts.sum()) + sequence, abs=1e-4)
     assert item["shares"]["target"] == pytest.approx(float(parts[0]), abs=1e-4)
     assert "cold" in ids(await rank(client, k=1000))
 
@@ -227,8 +239,12 @@ async def test_a_cold_item_in_a_history_is_read_by_equation_16(client, bundle, r
         {j: torch.from_numpy(v)[None] for j, v in vectors.items()},
         {j: torch.tensor([c]) for j, c in codes.items()},
     )
-    inputs = torch.cat([ranker.input_table(), own])
-    scores = (ranker.hidden_states([np.array([0, 60])], inputs) @ ranker.fused_matrix().T)[0]
+    history = [np.array([0, 60])]
+    states = ranker.hidden_states(history, torch.cat([ranker.input_table(), own]))
+    known = ranker.sequence_part.items
+    read = torch.cat([known, blend(known[[3, 9]], torch.tensor([0.75, 0.25]))[None]])
+    states = torch.cat([states, ranker.sequence_part.states(history, read)], dim=1)
+    [scores] = states @ ranker.fused_matrix().T
     scores[0] = -torch.inf
     response = await rank(client, ["item-00", "cold"], k=5, filter={"deny": ["cold"]})
     assert response.json()["unknown_items"] == []

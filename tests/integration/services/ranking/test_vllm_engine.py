@@ -106,12 +106,13 @@ async def new_item(bundle, vllm, reference):
 
     async def put(row, like, seed=0):
         random = torch.Generator().manual_seed(seed)
-        dimension = catalogue.fused.shape[1]
+        dimension, width = catalogue.input_table.shape[1], catalogue.fused.shape[1]
         items = ItemRows(
             inputs=torch.from_numpy(catalogue.input_table[[like]])
             + torch.randn(1, dimension, generator=random),
             fused=torch.from_numpy(catalogue.fused[[like]])
-            + torch.randn(1, dimension, generator=random),
+            + torch.randn(1, width, generator=random),
+            sequence=torch.randn(1, width - dimension, generator=random),
             weights=torch.full((1, 1 + len(catalogue.embeddings)), 0.25),
             target=torch.randn(1, dimension, generator=random),
             embeddings={
@@ -125,21 +126,22 @@ async def new_item(bundle, vllm, reference):
 
 
 async def test_hidden_states_are_those_of_transformers(bundle, vllm, reference):
-    # With the unit vectors as rows of E*, the scores are the components of o_LLM.
-    dimension = bundle.catalogue.fused.shape[1]
+    # With the unit vectors as rows of E*, the scores are the components of o_LLM and SASRec's h.
+    dimension, width = bundle.catalogue.input_table.shape[1], bundle.catalogue.fused.shape[1]
     first = 1000
     units = ItemRows(
-        inputs=torch.zeros(dimension, dimension),
-        fused=torch.eye(dimension),
-        weights=torch.zeros(dimension, 1 + len(bundle.catalogue.embeddings)),
-        target=torch.zeros(dimension, dimension),
+        inputs=torch.zeros(width, dimension),
+        fused=torch.eye(width),
+        sequence=torch.zeros(width, width - dimension),
+        weights=torch.zeros(width, 1 + len(bundle.catalogue.embeddings)),
+        target=torch.zeros(width, dimension),
         embeddings={
-            j: torch.zeros(dimension, table.shape[1])
+            j: torch.zeros(width, table.shape[1])
             for j, table in bundle.catalogue.embeddings.items()
         },
     )
-    rows = np.arange(first, first + dimension)
-    allowed = np.zeros(first + dimension, dtype=bool)
+    rows = np.arange(first, first + width)
+    allowed = np.zeros(first + width, dtype=bool)
     allowed[rows] = True
     for engine in (vllm, reference):
         await engine.put(rows, units)
@@ -147,7 +149,7 @@ async def test_hidden_states_are_those_of_transformers(bundle, vllm, reference):
         for history in histories(bundle, 8):
             states = []
             for engine in (vllm, reference):
-                best = await engine.rank(query(history, k=dimension, allowed=allowed))
+                best = await engine.rank(query(history, k=width, allowed=allowed))
                 states.append(best.scores[np.argsort(best.rows)])
             np.testing.assert_allclose(states[0], states[1], atol=1e-5)
             assert np.abs(states[0]).max() > 0.1

@@ -152,7 +152,14 @@ async def test_a_killed_run_goes_on_at_the_first_stage_without_a_mark(
     stages.before["finetune"] = killed
     with pytest.raises(asyncio.CancelledError):
         await run_training(run_id, settings)
-    assert stages.begun == ["snapshot", "embed", "collaborative", "quantize", "finetune"]
+    assert stages.begun == [
+        "snapshot",
+        "embed",
+        "collaborative",
+        "sequence",
+        "quantize",
+        "finetune",
+    ]
     assert (await shop.training(run_id)).state == "running"
     await let_the_lease_run_out(resources, run_id)
 

@@ -44,6 +44,7 @@ def made_up_rows(encoder, count, seed):
     return ItemRows(
         inputs=torch.from_numpy(random.normal(size=(count, DIMENSION)).astype(np.float32)),
         fused=torch.from_numpy(wanted.astype(np.float32)),
+        sequence=torch.zeros(count, 0),
         weights=weights,
         target=rest / weights[:, :1],
         embeddings=embeddings,

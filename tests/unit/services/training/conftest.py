@@ -22,7 +22,15 @@ def finetune_job(tmp_path) -> FinetuneJob:
     """What the stages before it would have written, of 9 users that walk round a circle."""
     folders = {
         name: tmp_path / name
-        for name in ("snapshot", "embed", "collaborative", "quantize", "checkpoints", "output")
+        for name in (
+            "snapshot",
+            "embed",
+            "collaborative",
+            "sequence",
+            "quantize",
+            "checkpoints",
+            "output",
+        )
     }
     for folder in folders.values():
         folder.mkdir()

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 
 from shared.modeling import losses
 from shared.modeling.losses import (
-    SoftTargets,
     full_softmax_loss,
     info_nce,
     mean_distance_bandwidth,
@@ -125,25 +124,6 @@ def test_the_full_softmax_equals_cross_entropy_in_value_and_gradient(scores_at_o
     found = torch.autograd.grad(2 * loss, (states, table))
     wanted = torch.autograd.grad(2 * expected, (states, table))
     torch.testing.assert_close(found, wanted, **close)
-
-
-@pytest.mark.parametrize("share", [0.3, 1.0])
-@pytest.mark.parametrize("scores_at_once", [1, 2**20])
-def test_with_soft_targets_it_is_the_cross_entropy_of_the_mixed_shares(
-    share, scores_at_once, monkeypatch
-):
-    monkeypatch.setattr(losses, "SCORES_IN_CACHE", scores_at_once)
-    states, table = normal(37, 4).requires_grad_(), normal(9, 4, seed=1).requires_grad_()
-    soft = SoftTargets(normal(37, 3, seed=2), normal(9, 3, seed=3), share)
-    targets = torch.arange(37) % 9
-    wanted = share * torch.softmax(soft.states @ soft.table.T, dim=1)
-    wanted += (1 - share) * F.one_hot(targets, 9)
-    loss = full_softmax_loss(states, table, targets, soft)
-    expected = F.cross_entropy(states @ table.T, wanted)
-    torch.testing.assert_close(loss, expected)
-    torch.testing.assert_close(
-        torch.autograd.grad(loss, (states, table)), torch.autograd.grad(expected, (states, table))
-    )
 
 
 def test_the_full_softmax_of_a_hopeless_target_is_finite():

@@ -18,6 +18,8 @@ from shared.modeling.item_encoder import EQUATION_16, ItemEncoder, ItemForm
 from shared.modeling.modality import Modality
 from shared.modeling.prompt import PromptTemplate
 from shared.modeling.ranker import LoraSpec, Ranker, load_for_serving
+from shared.modeling.sasrec import SASRec, SASRecConfig
+from shared.modeling.sequence_part import SequencePart
 
 ITEMS, DIMENSION = 12, 16
 TINY = TinyLlama(hidden_size=DIMENSION, intermediate_size=24, layers=2, heads=2)
@@ -203,3 +205,24 @@ def test_the_tokenizer_goes_with_the_ranker(ranker, tmp_path):
         loaded.tokenizer, vocabulary_size=ranker.prompt.vocabulary_size, max_history=5
     )
     assert template == loaded.prompt
+
+
+@pytest.fixture
+def sasrec():
+    torch.manual_seed(1)
+    return SASRec(ITEMS, SASRecConfig(dimension=6, feedforward=8)).eval()
+
+
+def test_sasrecs_scores_are_added_to_the_llms(ranker, sasrec):
+    alone, others = ranker.score(HISTORIES), sasrec.score(HISTORIES)
+    ranker.sequence_part = SequencePart.of(sasrec, sasrec.collaborative_embeddings(), 0.5)
+    torch.testing.assert_close(ranker.score(HISTORIES), alone + 0.5 * others)
+    torch.testing.assert_close(ranker.scorer()(HISTORIES), alone + 0.5 * others)
+
+
+def test_a_ranker_with_a_sequence_part_is_saved_with_it(ranker, sasrec, tmp_path):
+    ranker.sequence_part = SequencePart.of(sasrec, sasrec.collaborative_embeddings(), 0.5)
+    ranker.save(tmp_path / "ranker")
+    for read in (Ranker.load, load_for_serving):
+        loaded = read(tmp_path / "ranker")
+        torch.testing.assert_close(loaded.score(HISTORIES), ranker.score(HISTORIES))

@@ -13,7 +13,8 @@ from shared.modeling.ranker import LoraSpec
 from shared.modeling.ranker_config import RankerConfig, RankerLoss
 from shared.modeling.ranker_loss import alignment_loss, batch_loss
 from shared.modeling.ranker_training import build_ranker, train_ranker
-from shared.modeling.sasrec import SASRecConfig, train_sasrec
+from shared.modeling.sasrec import SASRec, SASRecConfig, train_sasrec
+from shared.modeling.sequence_part import SequencePart
 from shared.modeling.sequences import Split, item_frequency, leave_one_out
 from shared.modeling.window_batches import batches_of
 
@@ -275,24 +276,54 @@ def test_its_target_embedding_is_that_of_the_items_most_like_it(split_with_a_col
     assert closeness.argmax() == 3
 
 
-def test_a_teacher_draws_the_ranker_to_its_own_scores(split, inputs):
-    teacher = train_sasrec(split, ITEMS, SASRecConfig(dimension=8, feedforward=16, epochs=5))
-    histories = split.validation_histories()
-    wanted = torch.log_softmax(teacher.score(histories), dim=1)
-
-    def distance(ranker):
-        found = torch.log_softmax(ranker.scorer()(histories), dim=1)
-        return float((wanted.exp() * (wanted - found)).sum(dim=1).mean())
-
-    taught = _train(split, inputs, replace(CONFIG, teacher_share=0.9), teacher=teacher)
-    assert distance(taught) < distance(_train(split, inputs))
+@pytest.fixture(scope="module")
+def sasrec(split):
+    return train_sasrec(split, ITEMS, SASRecConfig(dimension=8, feedforward=16, epochs=30))
 
 
-def test_a_share_for_a_teacher_without_one_is_refused(split, inputs):
-    with pytest.raises(InvalidInputError, match="teacher_share"):
-        _train(split, inputs, replace(CONFIG, teacher_share=0.5))
-    with pytest.raises(InvalidInputError, match="teacher_share"):
-        replace(CONFIG, teacher_share=0.5, loss=RankerLoss.BCE)
+def test_the_weight_of_sasrec_is_the_best_one_on_validation(split, inputs, sasrec):
+    config = replace(CONFIG, epochs=1, sequence_weights=(0.01, 1.0, 3.0))
+    ranker = _train(split, inputs, config, sequence=sasrec)
+    items = sasrec.collaborative_embeddings()
+
+    def quality(weight):
+        ranker.sequence_part = SequencePart.of(sasrec, items, weight) if weight else None
+        targets = split.validation_target
+        found = evaluate(ranker.scorer(), split.validation_histories(), targets)
+        return found.masked["ndcg@10"]
+
+    chosen = ranker.sequence_part.weight
+    qualities = {weight: quality(weight) for weight in (0, 0.01, 1.0, 3.0)}
+    assert qualities[chosen] == max(qualities.values()) > qualities[0]
+
+
+def test_a_sasrec_that_does_not_help_takes_no_part(split, inputs, sasrec):
+    untrained = SASRec(ITEMS, sasrec.config)
+    config = replace(CONFIG, epochs=8, sequence_weights=(100.0,))
+    assert _train(split, inputs, config, sequence=untrained).sequence_part is None
+
+
+def test_items_that_sasrec_never_met_have_rows_like_the_items_most_like_them(
+    split_with_a_cold_item, inputs, sasrec
+):
+    config = replace(CONFIG, epochs=1, sequence_weights=(1.0,))
+    part = _train(split_with_a_cold_item, inputs, config, sequence=sasrec).sequence_part
+    own = sasrec.collaborative_embeddings()
+    warm = torch.arange(ITEMS) != 7
+    assert torch.equal(part.items[warm], own[warm])
+    assert not torch.allclose(part.items[7], own[7])
+
+
+def test_weights_for_a_sasrec_that_is_not_there_or_of_other_items_are_refused(
+    split, inputs, sasrec
+):
+    config = replace(CONFIG, sequence_weights=(1.0,))
+    with pytest.raises(InvalidInputError, match="sequence_weights"):
+        _train(split, inputs, config)
+    with pytest.raises(InvalidInputError, match=f"of the {ITEMS} items"):
+        _train(split, inputs, config, sequence=SASRec(ITEMS + 1, sasrec.config))
+    with pytest.raises(InvalidInputError, match="sequence_weights"):
+        replace(CONFIG, sequence_weights=(0.0,))
 
 
 def test_learning_rates_fall_over_all_epochs(split, inputs):

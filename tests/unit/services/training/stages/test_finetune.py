@@ -8,7 +8,7 @@ import pytest
 from services.training.configs import configs_of
 from services.training.context import StageContext
 from services.training.finetune_job import FinetuneJob
-from services.training.stages import collaborative, embed, finetune, quantize, snapshot
+from services.training.stages import collaborative, embed, finetune, quantize, sequence, snapshot
 from services.training.work_folder import WorkFolder
 from shared.artifacts.store import ArtifactStore
 from shared.contracts.admin import StageProgress, TrainingCreate
@@ -29,6 +29,7 @@ def context(finetune_job: FinetuneJob, tmp_path):
         (snapshot.NAME, finetune_job.snapshot),
         (embed.NAME, finetune_job.embed),
         (collaborative.NAME, finetune_job.collaborative),
+        (sequence.NAME, finetune_job.sequence),
         (quantize.NAME, finetune_job.quantize),
     ):
         folder = work.begin(name)
@@ -42,7 +43,7 @@ def context(finetune_job: FinetuneJob, tmp_path):
     def make(processes):
         settings = TrainingSettings(device="cpu", threads=1, processes=processes)
         sizes = {"hidden_size": 16, "intermediate_size": 16, "layers": 1, "heads": 1}
-        request = TrainingCreate(ranker={"epochs": 1, "tiny": sizes})
+        request = TrainingCreate(ranker={"epochs": 1, "sequence_weights": [], "tiny": sizes})
         seen = []
         return StageContext(
             catalog_id="shop",
