@@ -145,7 +145,8 @@ def _generative(
     started = time.monotonic()
     model = train_tiger(ingredients.split, codes, config, on_progress)
     seconds = {"quantize": kept.seconds, "train": time.monotonic() - started}
-    return _Trained(model.score, seconds, 1.0, Analysis(codes=code_use(codes, tables)))
+    analysis = Analysis(codes=code_use(codes, tables))
+    return _Trained(model.score, seconds, 1.0, analysis=analysis)
 
 
 def _letter_quantizer(

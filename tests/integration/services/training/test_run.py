@@ -102,7 +102,7 @@ async def test_a_run_publishes_a_bundle_that_opens_and_goes_live(
     assert bundle.sids()[Modality.TEXT].shape == (40, 4)
     report = bundle.folder / "report"
     analysis = json.loads((report / "analysis.json").read_text())
-    assert len(analysis["spectra"]["fused"]["log10"]) == catalogue.fused.shape[1]
+    assert len(analysis["spectra"]["fused"]["log10"]) == catalogue.input_table.shape[1]
     assert analysis["tau"]["text"]["distances"] == 60 * 5
     assert "ndcg@10" in (report / "README.md").read_text()
     for plot in ("spectra.png", "tau.png"):

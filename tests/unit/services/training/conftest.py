@@ -5,7 +5,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from services.training.finetune_job import FinetuneJob
+from services.training.finetune_job import FOLDERS, FinetuneJob
 from services.training.stages.quantize import CODES_FILE
 from services.training.stages.snapshot import Snapshot, SnapshotItem, save_snapshot
 from shared.modeling.base_model import BaseSource, TinyLlama
@@ -20,18 +20,7 @@ ITEMS, USERS, DIMENSION = 12, 9, 16
 @pytest.fixture
 def finetune_job(tmp_path) -> FinetuneJob:
     """What the stages before it would have written, of 9 users that walk round a circle."""
-    folders = {
-        name: tmp_path / name
-        for name in (
-            "snapshot",
-            "embed",
-            "collaborative",
-            "sequence",
-            "quantize",
-            "checkpoints",
-            "output",
-        )
-    }
+    folders = {name: tmp_path / name for name in FOLDERS}
     for folder in folders.values():
         folder.mkdir()
     items = [SnapshotItem(f"item-{n}", 1, f"hash-{n}", f"Item {n}", None) for n in range(ITEMS)]

@@ -24,7 +24,8 @@ class StoppedError(Exception):
 
 def children():
     own = psutil.Process().children(recursive=True)
-    return [child for child in own if "services.training.finetune_process" in child.cmdline()]
+    alive = [child for child in own if child.status() != psutil.STATUS_ZOMBIE]
+    return [child for child in alive if "services.training.finetune_process" in child.cmdline()]
 
 
 def test_two_processes_write_the_ranker_that_one_would(finetune_job, tmp_path):
