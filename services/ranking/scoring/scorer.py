@@ -146,7 +146,7 @@ class CatalogueScorer:
         if self._sequence_part is None:
             return states
         beside = self._sequence_part.states(histories, self._sequence)
-        return torch.cat([states, beside.to(states)], dim=1)
+        return torch.cat([states.float(), beside.to(states.device)], dim=1)
 
     @torch.inference_mode()
     def best(self, states: Tensor, selections: Sequence[Selection]) -> list[TopK]:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -6,6 +8,8 @@ from services.ranking.engines.engine import Selection
 from services.ranking.scoring.candidates import CoarseSearch
 from services.ranking.scoring.coarse import Float16Matrix, Int8Matrix
 from services.ranking.scoring.scorer import CatalogueScorer
+from shared.modeling.sasrec import SASRec, SASRecConfig
+from shared.modeling.sequence_part import SequencePart
 from tests.unit.services.ranking.conftest import (
     ITEMS,
     NOTHING,
@@ -106,3 +110,22 @@ def _only(rows):
     allowed = np.zeros(ITEMS + 10, dtype=bool)
     allowed[rows] = True
     return Selection(5, allowed, NOTHING)
+
+
+def test_sasrecs_state_keeps_its_precision_beside_a_state_of_half_of_it(shop):
+    torch.manual_seed(0)
+    sasrec = SASRec(ITEMS, SASRecConfig(dimension=4, feedforward=8)).eval()
+    part = SequencePart.of(sasrec, sasrec.collaborative_embeddings(), 0.5)
+    items = replace(
+        shop.items,
+        fused=torch.cat([shop.items.fused, part.scoring_rows()], dim=1),
+        sequence=part.items,
+    )
+    scorer = CatalogueScorer(shop.encoder, items, sequence_part=part)
+    history = np.array([3, 1, 4])
+    states = scorer.with_sequence(shop.states[:1].bfloat16(), [history])
+    beside = sasrec.score([history])
+    torch.testing.assert_close(0.5 * beside, states[:, -4:] @ part.scoring_rows().T)
+    [best] = scorer.best(states, [Selection(10, None, NOTHING)])
+    np.testing.assert_allclose(best.parts.sum(axis=1), best.scores, atol=1e-4)
+    np.testing.assert_allclose(best.parts[:, -1], 0.5 * beside[0][best.rows], atol=1e-5)
