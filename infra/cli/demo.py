@@ -26,6 +26,7 @@ from infra.local.state import StateFolder
 from infra.local.supervisor import Supervisor
 from shared.contracts.admin import TrainingCreate
 from shared.contracts.public import Item, ItemCreate, RecommendationRequest, Recommendations
+from shared.contracts.ranking import ScoreShares
 from shared.data.dataset import Dataset
 from shared.data.opening import SYNTHETIC, open_dataset
 from shared.data.records import ItemRecord, RowError
@@ -44,7 +45,7 @@ ASK_EVERY_S = 0.5
 HISTORY_LENGTH = 10
 RECOMMENDED = 10
 SIMILAR = 3
-SHARES = ("target", "collaborative", "text", "visual", "sequence")
+SHARES = tuple(ScoreShares.model_fields)
 # What --fresh removes from the state folder.
 KEPT_STATE = ("postgres", "valkey", "artifacts", "cache", "qdrant", "demo.json")
 
