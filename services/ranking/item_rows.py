@@ -89,8 +89,11 @@ class ItemRowMaker:
 
     @cached_property
     def _means(self) -> tuple[Tensor, Tensor]:
-        """Of E_x [D] and S [D_s]. Once: it reads the whole tables from their files."""
-        return self._target.mean(dim=0), self._sequence.mean(dim=0)
+        """Of the rows that training met of E_x [D] and S [D_s]. Once: it reads the whole tables
+        from their files."""
+        met = (self._head.frequency > 0).to(self._target.dtype)
+        share = met / met.sum()
+        return share @ self._target, share.to(self._sequence) @ self._sequence
 
     @torch.no_grad()
     def make(self, items: Sequence[NewItem]) -> ItemRows:
@@ -157,12 +160,16 @@ class ItemRowMaker:
             return self._target[row], self._sequence[row]
         trained = [(self._trained[i], w) for i, w in item.neighbours if i in self._trained]
         total = sum(weight for _, weight in trained)
+        target_mean, sequence_mean = self._means
         if total <= 0:
             # The means neither lift nor sink the item against the others.
-            return self._means
+            return target_mean, sequence_mean
         rows = torch.tensor([row for row, _ in trained], device=self._target.device)
         weights = torch.tensor([weight / total for _, weight in trained]).to(self._target)
-        return blend(self._target[rows], weights), blend(self._sequence[rows], weights)
+        return (
+            blend(self._target[rows], weights, target_mean),
+            blend(self._sequence[rows], weights, sequence_mean),
+        )
 
     def _normalized_frequency(self, item: NewItem) -> Tensor:
         row = self._trained.get(item.item_id)

@@ -45,9 +45,12 @@ class LearnedCollaborative:
 
 @dataclass(frozen=True, eq=False)
 class ServedBundle:
+    """means: [D_j] a modality, of the items that the bundle did not have to estimate it of."""
+
     manifest: Manifest
     model: Quantizer
     learned: LearnedCollaborative
+    means: Vectors
     index: BundleIndex
     computing: asyncio.Lock = field(default_factory=asyncio.Lock)
 
@@ -57,6 +60,7 @@ class ServedBundle:
             bundle.manifest,
             load_quantizer(bundle.tokenizer),
             LearnedCollaborative.of(bundle.catalogue),
+            _means(bundle.catalogue),
             index,
         )
 
@@ -126,3 +130,13 @@ class ServedBundle:
         if not np.isfinite(array).all():
             raise InvalidInputError.of(place, "holds a value that is not finite")
         return array
+
+
+def _means(catalogue: Catalogue) -> dict[Modality, NDArray[np.float32]]:
+    """Without a copy of a table, which may be larger than the memory."""
+    means: dict[Modality, NDArray[np.float32]] = {}
+    for j, table in catalogue.embeddings.items():
+        own = ~catalogue.imputed[j]
+        share = own.astype(np.float32) / own.sum()
+        means[j] = share @ table
+    return means

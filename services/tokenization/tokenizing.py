@@ -85,13 +85,15 @@ async def _impute(bundle: ServedBundle, items: Sequence[_Item]) -> None:
     wanted = sorted({hit.item_id for neighbours in hits for hit in neighbours})
     vectors = await bundle.index.vectors_of(wanted, list(bundle.dimensions)) if wanted else {}
     for item, neighbours in zip(items, hits, strict=True):
-        _impute_from([hit for hit in neighbours if hit.item_id in vectors], item, vectors)
+        known = [hit for hit in neighbours if hit.item_id in vectors]
+        _impute_from(known, item, vectors, bundle.means)
 
 
 def _impute_from(
     neighbours: Sequence[Hit],
     item: _Item,
     vectors: Mapping[str, Mapping[str, NDArray[np.float32]]],
+    means: Mapping[Modality, NDArray[np.float32]],
 ) -> None:
     if not neighbours:
         names = " and ".join(modality.value for modality in item.missing)
@@ -102,7 +104,8 @@ def _impute_from(
     weights = neighbour_weights(similarities)
     for modality in item.missing:
         rows = np.stack([vectors[hit.item_id][modality.value] for hit in neighbours])
-        estimate = blend(torch.from_numpy(rows).double(), weights)
+        around = torch.from_numpy(means[modality]).double()
+        estimate = blend(torch.from_numpy(rows).double(), weights, around)
         # At the precision vectors are stored with: an item's semantic IDs do not depend on whether
         # the vector was read back.
         item.imputed[modality] = estimate.numpy().astype(np.float16).astype(np.float32)

@@ -1,9 +1,11 @@
 """Vectors that an item lacks (E_c of a never-seen item, E_v without an image), from its neighbours.
 
-A missing vector points where the weighted mean of the vectors of the items most alike in content
-points, and is as long as they are; the weights are proportional to the cosine similarities, those
-below 0 counting as 0. The mean itself would not do: of vectors that differ it is short, and in a
-ranking by inner products the item would stay below all those it is like. Content is what an item
+Seen from the mean of the whole table, a missing vector points where the weighted mean of the vectors
+of the items most alike in content points, and is as far away as they are; the weights are
+proportional to the cosine similarities, those below 0 counting as 0. The weighted mean itself would
+not do: of vectors that differ it is short, and in a ranking by inner products the item would stay
+below all those it is like. Nor would lengthening it from 0: that multiplies what all rows have in
+common, which is what the table says of an item that nobody asks for. Content is what an item
 has of its own in some modalities: the similarity of two items is the mean of the cosines
 of the modalities that both have, which is the cosine of their normalised vectors side by side.
 """
@@ -54,15 +56,15 @@ def neighbour_weights(similarities: Tensor) -> Tensor:
     return torch.where(total > 0, positive / torch.where(total > 0, total, 1), alike)
 
 
-def blend(vectors: Tensor, weights: Tensor) -> Tensor:
-    """vectors [..., k, D], weights [..., k] that sum to 1 -> [..., D].
+def blend(vectors: Tensor, weights: Tensor, around: Tensor) -> Tensor:
+    """vectors [..., k, D], weights [..., k] that sum to 1, around [D] -> [..., D].
 
-    The direction of the weighted mean, with the weighted mean of the norms.
+    From `around`, the direction of the weighted mean, with the weighted mean of the distances.
     """
-    mean = (weights.unsqueeze(-1) * vectors).sum(dim=-2)
-    norm = (weights * vectors.norm(dim=-1)).sum(dim=-1, keepdim=True)
-    blended: Tensor = F.normalize(mean, dim=-1) * norm
-    return blended
+    offsets = vectors - around
+    mean = (weights.unsqueeze(-1) * offsets).sum(dim=-2)
+    distance = (weights * offsets.norm(dim=-1)).sum(dim=-1, keepdim=True)
+    return around + F.normalize(mean, dim=-1) * distance
 
 
 def content_similarities(queries: Content, items: Content) -> Tensor:
@@ -109,10 +111,11 @@ def impute(
         raise InvalidInputError.of("present", "no item has a vector to estimate the others from")
     result = table.clone()
     donors, donor_content = table[known], content.rows(known)
+    mean = donors.mean(dim=0)
     for rows in torch.split(missing, ROWS_AT_ONCE):
         similarities = content_similarities(content.rows(rows), donor_content)
         nearest = similarities.topk(min(neighbours, len(known)), dim=1)
-        estimate = blend(donors[nearest.indices], neighbour_weights(nearest.values))
+        estimate = blend(donors[nearest.indices], neighbour_weights(nearest.values), mean)
         like_none = nearest.values[:, :1] <= 0
-        result[rows] = torch.where(like_none, donors.mean(dim=0), estimate)
+        result[rows] = torch.where(like_none, mean, estimate)
     return result

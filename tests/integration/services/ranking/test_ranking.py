@@ -213,6 +213,12 @@ async def test_a_history_may_be_longer_than_the_prompt(client, ranker, bundle):
     ]
 
 
+def estimated(ranker, table, weights):
+    """The row that a cold item gets of a table: its neighbours are items 3 and 9."""
+    met = ranker.fusion_head.frequency > 0
+    return blend(table[[3, 9]], weights, table[met].mean(dim=0))
+
+
 async def test_a_cold_item_is_ranked_by_equation_18_with_the_cold_weights(client, bundle, ranker):
     made = cold_item(bundle, near=12)
     response = await put(client, "cold", made, categories=["brand new"])
@@ -224,8 +230,9 @@ async def test_a_cold_item_is_ranked_by_equation_18_with_the_cold_weights(client
     table = ranker.fusion_head.target_table
     [state] = ranker.hidden_states([ROWS])
     weights = torch.tensor([0.75, 0.25])
-    parts = eq_18(ranker, state, blend(table[[3, 9]], weights), made[0], q=0)
-    sequence = sequence_share(ranker, ROWS, blend(ranker.sequence_part.items[[3, 9]], weights))
+    parts = eq_18(ranker, state, estimated(ranker, table, weights), made[0], q=0)
+    items = ranker.sequence_part.items
+    sequence = sequence_share(ranker, ROWS, estimated(ranker, items, weights))
     assert item["score"] == pytest.approx(float(parts.sum()) + sequence, abs=1e-4)
     assert item["shares"]["target"] == pytest.approx(float(parts[0]), abs=1e-4)
     assert "cold" in ids(await rank(client, k=1000))
@@ -242,7 +249,7 @@ async def test_a_cold_item_in_a_history_is_read_by_equation_16(client, bundle, r
     history = [np.array([0, 60])]
     states = ranker.hidden_states(history, torch.cat([ranker.input_table(), own]))
     known = ranker.sequence_part.items
-    read = torch.cat([known, blend(known[[3, 9]], torch.tensor([0.75, 0.25]))[None]])
+    read = torch.cat([known, estimated(ranker, known, torch.tensor([0.75, 0.25]))[None]])
     states = torch.cat([states, ranker.sequence_part.states(history, read)], dim=1)
     [scores] = states @ ranker.fused_matrix().T
     scores[0] = -torch.inf

@@ -76,11 +76,14 @@ def content_similarity(catalogue, vectors):
     return np.mean([cosine(catalogue.embeddings[j], vectors[j]) for j in vectors], axis=0)
 
 
-def blended(vectors, weights):
-    """The direction of the weighted mean, as long as the vectors are."""
-    mean = weights @ vectors / weights.sum()
-    norm = weights @ np.linalg.norm(vectors, axis=1) / weights.sum()
-    return mean / np.linalg.norm(mean) * norm
+def blended(catalogue, modality, nearest, weights):
+    """From the mean of the items that have it: the weighted mean's direction, the rows' distance."""
+    table = catalogue.embeddings[modality]
+    mean = table[~catalogue.imputed[modality]].mean(axis=0)
+    offsets = table[nearest] - mean
+    direction = weights @ offsets
+    distance = weights @ np.linalg.norm(offsets, axis=1) / weights.sum()
+    return mean + direction / np.linalg.norm(direction) * distance
 
 
 async def test_a_cold_item_is_imputed_from_its_neighbours(client, bundle):
@@ -94,7 +97,7 @@ async def test_a_cold_item_is_imputed_from_its_neighbours(client, bundle):
     similarity[catalogue.imputed[C]] = -np.inf
     nearest = np.argsort(-similarity)[:10]
     weights = np.clip(similarity[nearest], 0, None) / np.clip(similarity[nearest], 0, None).sum()
-    estimate = blended(catalogue.embeddings[C][nearest], weights)
+    estimate = blended(catalogue, C, nearest, weights)
     assert [n["item_id"] for n in item["neighbours"]] == [
         catalogue.item_ids[row] for row in nearest
     ]
@@ -117,7 +120,7 @@ async def test_an_item_without_an_image_gets_its_neighbours_images(client, bundl
     similarity[catalogue.imputed[C] | catalogue.imputed[V]] = -np.inf
     nearest = np.argsort(-similarity)[:10]
     weights = np.clip(similarity[nearest], 0, None)
-    estimate = blended(catalogue.embeddings[V][nearest], weights)
+    estimate = blended(catalogue, V, nearest, weights)
     assert set(item["imputed"]) == {"collaborative", "visual"}
     np.testing.assert_allclose(item["imputed"]["visual"], estimate, atol=2e-3)
 

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -48,6 +49,18 @@ def bundle(request, tmp_path_factory):
 @pytest.fixture
 def served(bundle):
     return ServedBundle.open(bundle, index=None)
+
+
+def test_estimates_lie_around_the_mean_of_the_items_that_have_a_vector(bundle):
+    imputed = {**bundle.catalogue.imputed, C: np.arange(ITEMS) % 4 == 0}
+    catalogue = replace(bundle.catalogue, imputed=imputed)
+    opened = ServedBundle.open(
+        SimpleNamespace(tokenizer=bundle.tokenizer, catalogue=catalogue, manifest=bundle.manifest),
+        index=None,
+    )
+    tables = bundle.catalogue.embeddings
+    np.testing.assert_allclose(opened.means[C], tables[C][~imputed[C]].mean(axis=0), atol=1e-6)
+    np.testing.assert_allclose(opened.means[T], tables[T].mean(axis=0), atol=1e-6)
 
 
 async def test_items_get_the_codes_of_the_bundles_quantizer(served, bundle):

@@ -53,19 +53,31 @@ def test_no_neighbours_and_nan_are_refused(similarities):
 def test_a_blend_of_equal_vectors_is_that_vector(k, seed):
     vector = normal(5, seed=seed)
     weights = neighbour_weights(normal(k, seed=seed + 1).abs())
-    torch.testing.assert_close(blend(vector.expand(k, 5), weights), vector)
+    around = normal(5, seed=seed + 2)
+    torch.testing.assert_close(blend(vector.expand(k, 5), weights, around), vector)
 
 
-def test_a_blend_points_where_the_mean_does_and_is_as_long_as_its_vectors():
+def test_a_blend_lies_where_the_mean_points_and_as_far_away_as_its_vectors():
+    around = torch.tensor([10.0, 20.0])
     right, up = torch.tensor([3.0, 0.0]), torch.tensor([0.0, 1.0])
-    blended = blend(torch.stack([right, up]), torch.tensor([0.5, 0.5]))
+    blended = blend(around + torch.stack([right, up]), torch.tensor([0.5, 0.5]), around) - around
     torch.testing.assert_close(blended / blended.norm(), torch.tensor([1.5, 0.5]) / 2.5**0.5)
     assert blended.norm().item() == pytest.approx(2.0)
 
 
-def test_a_blend_of_opposite_vectors_has_no_direction_and_is_finite():
-    vectors = torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
-    assert blend(vectors, torch.tensor([0.5, 0.5])).tolist() == [0, 0]
+def test_a_blend_of_opposite_vectors_is_what_they_lie_around():
+    around = torch.tensor([0.5, 7.0])
+    vectors = around + torch.tensor([[1.0, 0.0], [-1.0, 0.0]])
+    assert blend(vectors, torch.tensor([0.5, 0.5]), around).tolist() == around.tolist()
+
+
+def test_what_all_rows_have_in_common_does_not_make_an_estimate_longer():
+    text, table = normal(30, 4), normal(30, 3, seed=1)
+    present, common = torch.arange(30) % 3 != 0, torch.tensor([100.0, 0.0, -50.0])
+    content = content_of(text=text)
+    torch.testing.assert_close(
+        impute(table + common, present, content), impute(table, present, content) + common
+    )
 
 
 def test_similarity_is_the_cosine_of_the_normalised_vectors_side_by_side():
@@ -101,9 +113,12 @@ def test_a_missing_vector_is_a_blend_of_its_nearest_neighbours():
     table = torch.tensor([[2.0], [4.0], [100.0], [float("nan")]])
     present = torch.tensor([True, True, True, False])
     near = 1 / (1 + 0.01) ** 0.5
+    mean = (2 + 4 + 100) / 3
     result = impute(table, present, content_of(text=text), neighbours=2)
     assert result[:3].tolist() == table[:3].tolist()
-    assert result[3].item() == pytest.approx((2 + 4 * near) / (1 + near))
+    # Both lie below the mean: as far below it as they do in the weighted mean.
+    distance = ((mean - 2) + (mean - 4) * near) / (1 + near)
+    assert result[3].item() == pytest.approx(mean - distance)
 
 
 def test_an_item_like_no_other_gets_the_mean():
