@@ -1,7 +1,7 @@
 """Vectors that an item lacks (E_c of a never-seen item, E_v without an image), from its neighbours.
 
-Seen from the mean of the whole table, a missing vector points where the weighted mean of the vectors
-of the items most alike in content points, and is as far away as they are; the weights are
+Seen from the mean of the whole table, a missing vector points where the weighted mean of the
+vectors of the items most alike in content points, and is as far away as they are; the weights are
 proportional to the cosine similarities, those below 0 counting as 0. The weighted mean itself would
 not do: of vectors that differ it is short, and in a ranking by inner products the item would stay
 below all those it is like. Nor would lengthening it from 0: that multiplies what all rows have in
@@ -64,7 +64,8 @@ def blend(vectors: Tensor, weights: Tensor, around: Tensor) -> Tensor:
     offsets = vectors - around
     mean = (weights.unsqueeze(-1) * offsets).sum(dim=-2)
     distance = (weights * offsets.norm(dim=-1)).sum(dim=-1, keepdim=True)
-    return around + F.normalize(mean, dim=-1) * distance
+    blended: Tensor = around + F.normalize(mean, dim=-1) * distance
+    return blended
 
 
 def content_similarities(queries: Content, items: Content) -> Tensor:

@@ -77,7 +77,7 @@ def content_similarity(catalogue, vectors):
 
 
 def blended(catalogue, modality, nearest, weights):
-    """From the mean of the items that have it: the weighted mean's direction, the rows' distance."""
+    """Seen from the mean of the items that have it: the neighbours' direction and distance."""
     table = catalogue.embeddings[modality]
     mean = table[~catalogue.imputed[modality]].mean(axis=0)
     offsets = table[nearest] - mean
