@@ -19,10 +19,10 @@ that share of the users, RecBole on that share of its samples, over the same cat
 RecBole is helped where its results stay the same: its process keeps the memory that it frees, and
 torch's anomaly detection, which an import of its switches on for every model, is switched off.
 
---quality trains both to early stopping by validation nDCG@10, and scores both by our evaluation,
-with the history left out of the ranking and with it in. RecBole's own evaluation never leaves out
-the history of a sequential model (its `FullSortEvalDataLoader` hands none on), so its figures are
-those with it in.
+--quality trains both to early stopping by validation nDCG@10, with the same patience, and scores
+both by our evaluation, with the history left out of the ranking and with it in. RecBole's own
+evaluation never leaves out the history of a sequential model (its `FullSortEvalDataLoader` hands
+none on), so its figures are those with it in.
 """
 
 import sys
@@ -96,6 +96,10 @@ def main(
         float, typer.Option(min=0.001, max=1, help="Of RecBole's epoch, a turn.")
     ] = 1.0,
     quality: Annotated[bool, typer.Option(help="Train both to early stopping.")] = False,
+    peer_targets: Annotated[
+        int | None,
+        typer.Option(min=1, help="RecBole's targets a step for --quality; ours' mean by default."),
+    ] = None,
     seed: Annotated[int, typer.Option(min=0)] = 0,
 ) -> None:
     """Print seconds an epoch of both, their ratio, and how well both rank."""
@@ -122,7 +126,8 @@ def main(
         models = [fit_ours("ours", split, items, config)]
         print("\n", *quality_table(models), sep="\n", flush=True)
         with ExitStack() as stack:
-            name, size = list(batch_sizes.items())[-1]
+            size = peer_targets or same_targets
+            name = f"RecBole, {size} targets a step"
             peers = open_peers(stack, recbole_python, catalogue, config, {name: size})
             out = Path(stack.enter_context(tempfile.TemporaryDirectory())) / "factors.npz"
             models.append(fit_recbole(name, split, peers[name], out))

@@ -71,7 +71,7 @@ class Ingredients:
         """The collaborative model; `changes` to the settings' one."""
         config = overridden(self.settings.collaborative, changes, "collaborative")
         config = replace(config, seed=seed)
-        content = {j: torch.from_numpy(table) for j, table in self.content.embeddings.items()}
+        content = self.content.tensors()
         # Content is what the encoders make of the data.
         encoders = asdict(self.settings.encoders) if config.start == "content" else None
 
@@ -102,10 +102,8 @@ class Ingredients:
                     collaborative, self.frequency == 0, self.content
                 )
             tables[Modality.COLLABORATIVE] = torch.from_numpy(collaborative)
-        for modality, table in self.content.embeddings.items():
-            if modality in modalities:
-                tables[modality] = torch.from_numpy(table)
-        return tables
+        content = self.content.tensors()
+        return tables | {j: table for j, table in content.items() if j in modalities}
 
     def quantizer(
         self,

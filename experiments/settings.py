@@ -1,4 +1,7 @@
-"""The settings of an experiment: a YAML file whose sections are the configs of the stages."""
+"""The settings of an experiment: a YAML file whose sections are the configs of the stages.
+
+`like: other.yaml` takes the sections of the file beside it, and changes what this one names.
+"""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
@@ -21,6 +24,7 @@ SECTIONS = (
     "data", "encoders", "collaborative", "quantizer", "base_model", "tiny", "ranker",
     "tiger", "letter",
 )  # fmt: skip
+LIKE = "like"
 
 
 @dataclass(frozen=True)
@@ -68,12 +72,10 @@ class Settings:
 
 def read_settings(path: Path) -> Settings:
     """Raises InvalidInputError for a file that is no YAML mapping, or a name or value unknown."""
-    try:
-        document = yaml.safe_load(path.read_text()) or {}
-    except (OSError, yaml.YAMLError) as error:
-        raise InvalidInputError.of("settings", f"{path} cannot be read: {error}") from error
-    if not isinstance(document, Mapping):
-        raise InvalidInputError.of("settings", f"{path} is no mapping")
+    document = _read(path)
+    like = document.pop(LIKE, None)
+    if like is not None:
+        document = _changed(_read(path.parent / str(like)), document)
     unknown = sorted(set(document) - set(SECTIONS))
     if unknown:
         raise InvalidInputError.of(unknown[0], f"no section has this name; {', '.join(SECTIONS)}")
@@ -94,6 +96,26 @@ def read_settings(path: Path) -> Settings:
         tiger=section("tiger", TigerConfig()),
         letter=section("letter", LetterConfig()),
     )
+
+
+def _read(path: Path) -> dict[str, Any]:
+    try:
+        document = yaml.safe_load(path.read_text()) or {}
+    except (OSError, yaml.YAMLError) as error:
+        raise InvalidInputError.of("settings", f"{path} cannot be read: {error}") from error
+    if not isinstance(document, dict):
+        raise InvalidInputError.of("settings", f"{path} is no mapping")
+    return document
+
+
+def _changed(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Section by section, name by name; a value that is no section is replaced."""
+    changed = dict(document)
+    for name, change in changes.items():
+        before = changed.get(name)
+        both = isinstance(before, Mapping) and isinstance(change, Mapping)
+        changed[name] = _changed(before, change) if both else change
+    return changed
 
 
 def _base(name: str, tiny: Mapping[str, Any]) -> BaseSource:

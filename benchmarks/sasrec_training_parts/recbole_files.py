@@ -14,8 +14,6 @@ TIME_FIELD = "position"
 METRICS = {"hr@10": "hit@10", "ndcg@10": "ndcg@10"}
 """Our names of the figures that RecBole reports, and its own."""
 
-STOPPING_STEP = 10
-
 
 def write_recbole_files(folder: Path, sequences: Sequence[NDArray[np.int64]]) -> None:
     """The atomic file of all interactions: user row, item row, position in the user's sequence.
@@ -58,7 +56,7 @@ def recbole_settings(folder: Path, config: SASRecConfig, batch_size: int) -> dic
         "train_batch_size": batch_size,
         "eval_batch_size": 512,
         "epochs": config.epochs,
-        "stopping_step": STOPPING_STEP,
+        "stopping_step": config.patience,
         "metrics": ["Hit", "NDCG"],
         "topk": [10],
         "valid_metric": "NDCG@10",

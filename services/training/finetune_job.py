@@ -6,8 +6,6 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import torch
-
 from services.training.stages import quantize, snapshot
 from shared.errors import InvalidInputError
 from shared.modeling.base_model import BaseSource
@@ -81,7 +79,7 @@ def finetune(
     ranker = train_ranker(
         data.split(),
         len(data.items),
-        {j: torch.from_numpy(table) for j, table in tables.embeddings.items()},
+        tables.tensors(),
         quantize.load_codes(job.quantize),
         {j: quantizer.code_embeddings(j) for j in quantizer.modalities},
         job.base,

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from numpy.typing import NDArray
 from safetensors.numpy import load_file, save_file
+from torch import Tensor
 
 from shared.modeling.imputation import Content, impute
 from shared.modeling.modality import Modality
@@ -21,6 +22,10 @@ class ItemTables:
 
     embeddings: Mapping[Modality, NDArray[np.float32]]
     imputed: Mapping[Modality, NDArray[np.bool_]]
+
+    def tensors(self) -> dict[Modality, Tensor]:
+        """The embeddings, in the same memory."""
+        return {j: torch.from_numpy(table) for j, table in self.embeddings.items()}
 
 
 def save_item_tables(tables: ItemTables, folder: Path) -> None:

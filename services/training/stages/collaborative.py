@@ -2,8 +2,6 @@
 
 from pathlib import Path
 
-import torch
-
 from services.training.context import StageContext
 from services.training.stages import embed, snapshot
 from services.training.work_folder import WorkFolder
@@ -44,7 +42,7 @@ def _train(context: StageContext, folder: Path) -> None:
         len(data.items),
         config,
         context.report,
-        content={j: torch.from_numpy(table) for j, table in content.embeddings.items()},
+        content=content.tensors(),
         device=context.configs.device,
     )
     model.to("cpu").save(folder)

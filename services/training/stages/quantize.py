@@ -2,7 +2,6 @@
 
 from pathlib import Path
 
-import torch
 from safetensors.torch import load_file, save_file
 from torch import Tensor
 
@@ -22,7 +21,7 @@ async def run(context: StageContext, folder: Path) -> None:
 
 def _train(context: StageContext, folder: Path) -> None:
     tables = collaborative.load_tables(context.work)
-    embeddings = {j: torch.from_numpy(table) for j, table in tables.embeddings.items()}
+    embeddings = tables.tensors()
     configs = context.configs
     model = train_quantizer(embeddings, configs.quantizer, context.report, device=configs.device)
     model.to("cpu").save(folder)

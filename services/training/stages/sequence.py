@@ -5,8 +5,6 @@ Its items start from what those of E_c's SASRec did not: it is to know them by s
 
 from pathlib import Path
 
-import torch
-
 from services.training.context import StageContext
 from services.training.stages import embed, snapshot
 from shared.computing import compute
@@ -33,7 +31,7 @@ def _train(context: StageContext, folder: Path) -> None:
         len(data.items),
         context.configs.sequence,
         context.report,
-        content={j: torch.from_numpy(table) for j, table in content.embeddings.items()},
+        content=content.tensors(),
         device=context.configs.device,
         stage=NAME,
     )

@@ -1,3 +1,4 @@
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.sasrec import SASRecConfig
 
 SMALL = Path(experiments.__file__).parent / "small.yaml"
+BEAUTY = SMALL.parent / "beauty.yaml"
 
 
 def _written(folder, text):
@@ -55,6 +57,27 @@ def test_a_section_changes_what_it_names(tmp_path):
 def test_what_cannot_be_understood_is_named(tmp_path, text, field):
     with pytest.raises(InvalidInputError, match=field):
         read_settings(_written(tmp_path, text))
+
+
+def test_a_file_is_like_another_but_for_what_it_names(tmp_path):
+    (tmp_path / "shop.yaml").write_text("ranker: {epochs: 3, lora: {rank: 4}}\ndata: {core: 5}")
+    settings = read_settings(
+        _written(tmp_path, "like: shop.yaml\nranker: {lora: {alpha: 2}, batch_size: 7}")
+    )
+    assert (settings.ranker.epochs, settings.ranker.batch_size) == (3, 7)
+    assert (settings.ranker.lora.rank, settings.ranker.lora.alpha) == (4, 2)
+    assert settings.data.core == 5
+
+
+def test_a_file_like_one_that_is_like_a_third_is_refused(tmp_path):
+    (tmp_path / "shop.yaml").write_text("like: small.yaml")
+    with pytest.raises(InvalidInputError, match="like"):
+        read_settings(_written(tmp_path, "like: shop.yaml"))
+
+
+def test_cold_items_are_all_that_beauty_cold_adds_to_beauty():
+    cold, beauty = read_settings(SMALL.parent / "beauty_cold.yaml"), read_settings(BEAUTY)
+    assert cold == replace(beauty, data=replace(beauty.data, cold_share=0.1))
 
 
 def test_a_missing_file_is_named(tmp_path):
