@@ -10,6 +10,7 @@ import torch
 from services.tokenization.app import create_app
 from services.tokenization.bundle_index import BundleIndex
 from shared.database.items import ItemContent
+from shared.modeling.imputation import DISTANCE
 from shared.modeling.mm_rq_vae import MMRQVAE
 from shared.modeling.modality import Modality
 
@@ -83,7 +84,7 @@ def blended(catalogue, modality, nearest, weights):
     offsets = table[nearest] - mean
     direction = weights @ offsets
     distance = weights @ np.linalg.norm(offsets, axis=1) / weights.sum()
-    return mean + direction / np.linalg.norm(direction) * distance
+    return mean + DISTANCE * direction / np.linalg.norm(direction) * distance
 
 
 async def test_a_cold_item_is_imputed_from_its_neighbours(client, bundle):

@@ -1,6 +1,6 @@
 import numpy as np
 
-from shared.modeling.imputation import NEIGHBOURS
+from shared.modeling.imputation import DISTANCE, NEIGHBOURS
 from shared.modeling.item_tables import ItemTables, impute_collaborative, impute_content
 from shared.modeling.modality import Modality
 
@@ -26,7 +26,7 @@ def blended(known, nearest, weights):
     offsets = known[nearest] - mean
     direction = weights @ offsets
     distance = weights @ np.linalg.norm(offsets, axis=1) / weights.sum()
-    return mean + direction / np.linalg.norm(direction) * distance
+    return mean + DISTANCE * direction / np.linalg.norm(direction) * distance
 
 
 def test_a_missing_image_is_a_blend_of_the_images_of_items_with_like_text():
