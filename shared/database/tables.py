@@ -126,6 +126,12 @@ class InteractionRow(Base):
             unique=True,
             postgresql_where=text("event_id IS NOT NULL"),
         ),
+        Index(
+            "ix_interactions_recommendation",
+            "catalog_id",
+            "recommendation_id",
+            postgresql_where=text("recommendation_id IS NOT NULL"),
+        ),
     )
 
     id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
@@ -143,6 +149,7 @@ class TrainingRunRow(Base):
     """A training run; a catalogue has one unfinished at most.
 
     `lease_token` rises with every owner: a former owner's writes are refused.
+    `last_interaction_id`: the newest interaction that its snapshot holds.
     """
 
     __tablename__ = "training_runs"
@@ -150,6 +157,7 @@ class TrainingRunRow(Base):
         CheckConstraint(
             "state IN ('queued', 'running', 'succeeded', 'failed', 'cancelled')", name="state"
         ),
+        CheckConstraint("trigger IN ('api', 'schedule', 'volume', 'retry')", name="trigger"),
         Index("ix_training_runs_newest", "catalog_id", "created_at"),
         Index(
             "uq_training_runs_unfinished",
@@ -163,13 +171,100 @@ class TrainingRunRow(Base):
     catalog_id: Mapped[str]
     state: Mapped[str]
     request: Mapped[dict[str, Any]]
+    trigger: Mapped[str] = mapped_column(server_default=text("'api'"))
+    retry_of: Mapped[UUID | None]
     stages: Mapped[list[Any]]
+    last_interaction_id: Mapped[int | None] = mapped_column(BigInteger)
     bundle: Mapped[str | None]
     problem: Mapped[dict[str, Any] | None]
     cancel_requested: Mapped[bool] = mapped_column(server_default=text("false"))
     lease_token: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
     lease_expires_at: Mapped[datetime | None]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    started_at: Mapped[datetime | None]
+    finished_at: Mapped[datetime | None]
+
+
+class TrainingLogRow(Base):
+    """A line of a run's log. `id` gives the lines their order."""
+
+    __tablename__ = "training_log"
+    __table_args__ = (
+        ForeignKeyConstraint(["run_id"], ["training_runs.run_id"], ondelete="CASCADE"),
+        Index("ix_training_log_run", "run_id", "id"),
+    )
+
+    id: Mapped[int] = mapped_column(BigInteger, Identity(), primary_key=True)
+    run_id: Mapped[UUID]
+    logged_at: Mapped[datetime]
+    level: Mapped[str]
+    event: Mapped[str]
+    fields: Mapped[dict[str, Any]]
+
+
+class TrainingScheduleRow(Base):
+    """When a catalogue is trained on without being asked: by the clock, by new interactions."""
+
+    __tablename__ = "training_schedules"
+    __table_args__ = (CheckConstraint("new_interactions > 0", name="new_interactions"),)
+
+    catalog_id: Mapped[str] = mapped_column(primary_key=True)
+    cron: Mapped[str | None]
+    new_interactions: Mapped[int | None] = mapped_column(BigInteger)
+    request: Mapped[dict[str, Any]]
+    next_run_at: Mapped[datetime | None]
+    updated_at: Mapped[datetime] = mapped_column(server_default=func.now())
+
+
+class EmbeddingBackfillRow(Base):
+    """Embedding a whole catalogue anew; a catalogue has one unfinished at most.
+
+    `revisions`: the encoders' by modality.
+    """
+
+    __tablename__ = "embedding_backfills"
+    __table_args__ = (
+        CheckConstraint("state IN ('running', 'succeeded', 'cancelled')", name="state"),
+        Index(
+            "uq_embedding_backfills_unfinished",
+            "catalog_id",
+            unique=True,
+            postgresql_where=text("state = 'running'"),
+        ),
+    )
+
+    backfill_id: Mapped[UUID] = mapped_column(primary_key=True)
+    catalog_id: Mapped[str]
+    state: Mapped[str]
+    revisions: Mapped[dict[str, Any]]
+    created_at: Mapped[datetime] = mapped_column(server_default=func.now())
+    finished_at: Mapped[datetime | None]
+
+
+class EmbeddingBackfillChunkRow(Base):
+    """The items of a backfill with ordinals in a range: one task's work.
+
+    `lease_token` rises with every owner, as in a training run. `embedded` and `failed` count items.
+    """
+
+    __tablename__ = "embedding_backfill_chunks"
+    __table_args__ = (
+        CheckConstraint("state IN ('waiting', 'running', 'done')", name="state"),
+        ForeignKeyConstraint(
+            ["backfill_id"], ["embedding_backfills.backfill_id"], ondelete="CASCADE"
+        ),
+    )
+
+    backfill_id: Mapped[UUID] = mapped_column(primary_key=True)
+    number: Mapped[int] = mapped_column(primary_key=True)
+    first_ordinal: Mapped[int] = mapped_column(BigInteger)
+    last_ordinal: Mapped[int] = mapped_column(BigInteger)
+    items: Mapped[int]
+    state: Mapped[str]
+    embedded: Mapped[int] = mapped_column(server_default=text("0"))
+    failed: Mapped[int] = mapped_column(server_default=text("0"))
+    lease_token: Mapped[int] = mapped_column(BigInteger, server_default=text("0"))
+    lease_expires_at: Mapped[datetime | None]
     started_at: Mapped[datetime | None]
     finished_at: Mapped[datetime | None]
 
@@ -195,6 +290,47 @@ class BundleRow(Base):
     manifest: Mapped[dict[str, Any]]
     created_at: Mapped[datetime] = mapped_column(server_default=func.now())
     activated_at: Mapped[datetime | None]
+
+
+class TrafficShareRow(Base):
+    """The percentage of users who are served from a bundle that is not live; the rest get the
+    live one."""
+
+    __tablename__ = "traffic_shares"
+    __table_args__ = (
+        CheckConstraint("percent > 0 AND percent < 100", name="percent"),
+        ForeignKeyConstraint(
+            ["catalog_id", "version"], ["bundles.catalog_id", "bundles.version"], ondelete="CASCADE"
+        ),
+    )
+
+    catalog_id: Mapped[str] = mapped_column(primary_key=True)
+    version: Mapped[str] = mapped_column(primary_key=True)
+    percent: Mapped[float]
+
+
+class RecommendationRow(Base):
+    """A list that was given to somebody: what events with its id are attributed to."""
+
+    __tablename__ = "recommendations"
+    __table_args__ = (
+        Index("ix_recommendations_bundle", "catalog_id", "bundle", "served_at"),
+        Index(
+            "ix_recommendations_user",
+            "catalog_id",
+            "user_id",
+            postgresql_where=text("user_id IS NOT NULL"),
+        ),
+    )
+
+    catalog_id: Mapped[str] = mapped_column(primary_key=True)
+    recommendation_id: Mapped[str] = mapped_column(primary_key=True)
+    bundle: Mapped[str]
+    user_id: Mapped[str | None]
+    source: Mapped[str]
+    item_ids: Mapped[list[str]]
+    latency_ms: Mapped[float]
+    served_at: Mapped[datetime]
 
 
 class ApiKeyRow(Base):
