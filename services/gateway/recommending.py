@@ -10,13 +10,22 @@ from shared.database.interactions import InteractionRepository
 from shared.database.items import ItemRepository
 from shared.database.session import Database
 from shared.errors import FieldProblem, UnknownItemsError
+from shared.settings import EventSettings
 
 
 class Recommender:
-    def __init__(self, database: Database, ranking: RankingClient, *, history_limit: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        ranking: RankingClient,
+        *,
+        history_limit: int,
+        positives: EventSettings,
+    ) -> None:
         self._database = database
         self._ranking = ranking
         self._history_limit = history_limit
+        self._positives = positives
 
     async def recommend(self, catalog_id: str, request: RecommendationRequest) -> Recommendations:
         """The best items for a history. Unknown items in it are reported and otherwise ignored.
@@ -40,7 +49,7 @@ class Recommender:
     async def _rank_user(self, catalog_id: str, request: RecommendationRequest) -> RankResponse:
         async with self._database.transaction() as session:
             history = await InteractionRepository(session, catalog_id).history(
-                str(request.user_id), limit=self._history_limit
+                str(request.user_id), limit=self._history_limit, rule=self._positives
             )
         try:
             return await self._rank(catalog_id, request, history)
