@@ -1,14 +1,14 @@
 """Interactions of users with items."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import distinct, func, select, tuple_
+from sqlalchemy import distinct, func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.arrays import in_chunks
+from shared.database.arrays import rows_of
 from shared.database.tables import InteractionRow
 from shared.positives import EventType, Positives
 from shared.settings import EventSettings
@@ -53,14 +53,23 @@ class InteractionRepository:
         numbered = sorted(
             zip(ids, interactions, strict=True), key=lambda pair: pair[1].event_id or ""
         )
-        statement = insert(InteractionRow).on_conflict_do_nothing().returning(InteractionRow.id)
-        new: set[int] = set()
-        for rows in in_chunks(numbered):
-            stored = await self._session.execute(
-                statement,
-                [{"id": id_, "catalog_id": self._catalog_id, **asdict(row)} for id_, row in rows],
+        columns = {
+            "id": [id_ for id_, _ in numbered],
+            **{
+                field.name: [getattr(row, field.name) for _, row in numbered]
+                for field in fields(NewInteraction)
+            },
+        }
+        given = rows_of(InteractionRow, columns)
+        statement = (
+            insert(InteractionRow)
+            .from_select(
+                ["catalog_id", *columns], select(literal(self._catalog_id), *given.columns)
             )
-            new.update(stored.scalars())
+            .on_conflict_do_nothing()
+            .returning(InteractionRow.id)
+        )
+        new = set((await self._session.execute(statement)).scalars())
         return [id_ in new for id_ in ids]
 
     async def _next_ids(self, count: int) -> list[int]:

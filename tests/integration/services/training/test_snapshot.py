@@ -101,7 +101,7 @@ async def test_late_events_are_placed_by_their_time(did, read):
 async def test_a_history_to_rank_by_is_the_sequence_that_is_trained_on(resources, did, read):
     kinds = ("view", "click", "cart", "purchase", "rating")
     happened = [
-        ("abcd"[n * n % 3], n % 7, kinds[n % 5], [None, 2.0, 4.0][n % 3]) for n in range(60)
+        ("abcd"[n * n % 7 % 4], n % 7, kinds[n % 5], [None, 2.0, 4.0][n % 3]) for n in range(60)
     ]
     await did("u", *happened)
 
