@@ -48,9 +48,13 @@ class Recommender:
 
     async def _rank_user(self, catalog_id: str, request: RecommendationRequest) -> RankResponse:
         async with self._database.transaction() as session:
-            history = await InteractionRepository(session, catalog_id).history(
+            interactions = InteractionRepository(session, catalog_id)
+            history = await interactions.history(
                 str(request.user_id), limit=self._history_limit, rule=self._positives
             )
+            if request.exclude_seen:
+                seen = await interactions.seen(str(request.user_id))
+                request = _without(request, seen.difference(history))
         try:
             return await self._rank(catalog_id, request, history)
         except UnknownItemsError:
@@ -95,6 +99,12 @@ class Recommender:
             ],
             unknown_items=ranked.unknown_items,
         )
+
+
+def _without(request: RecommendationRequest, item_ids: set[str]) -> RecommendationRequest:
+    """What the user disliked is no part of the history, and was seen all the same."""
+    deny = [*request.filter.deny, *sorted(item_ids)]
+    return request.model_copy(update={"filter": request.filter.model_copy(update={"deny": deny})})
 
 
 def _all_unknown() -> UnknownItemsError:

@@ -14,7 +14,7 @@ from shared.positives import EventType, Positives
 from shared.settings import EventSettings
 
 # Of a user who looks at one item all day, no more than this is read for one recommendation.
-MOST_READ_FOR_A_HISTORY = 10_000
+MOST_READ = 10_000
 
 
 @dataclass(frozen=True)
@@ -84,7 +84,7 @@ class InteractionRepository:
             select(InteractionRow.item_id, InteractionRow.event_type, InteractionRow.rating)
             .where(InteractionRow.catalog_id == self._catalog_id, InteractionRow.user_id == user_id)
             .order_by(InteractionRow.occurred_at.desc(), InteractionRow.id.desc())
-            .limit(MOST_READ_FOR_A_HISTORY)
+            .limit(MOST_READ)
             .execution_options(yield_per=2 * limit)
         )
         positives = Positives(rule)
@@ -97,6 +97,16 @@ class InteractionRepository:
         finally:
             await latest_first.close()
         return positives.item_ids[::-1]
+
+    async def seen(self, user_id: str) -> set[str]:
+        """The items of whatever the user did lately, also of what is no positive."""
+        statement = (
+            select(InteractionRow.item_id)
+            .where(InteractionRow.catalog_id == self._catalog_id, InteractionRow.user_id == user_id)
+            .order_by(InteractionRow.occurred_at.desc(), InteractionRow.id.desc())
+            .limit(MOST_READ)
+        )
+        return set((await self._session.execute(statement)).scalars())
 
     async def sequences(self, rule: EventSettings) -> AsyncIterator[Positives]:
         """The sequence of every user with interactions, each oldest first."""

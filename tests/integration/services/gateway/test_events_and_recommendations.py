@@ -94,6 +94,20 @@ async def test_what_says_little_or_dislike_is_no_part_of_a_history(start_gateway
     assert stand_ins.ranking.requests[-1].history == ["b", "d", "f"]
 
 
+async def test_what_a_user_disliked_is_denied_unless_what_was_seen_may_come_again(
+    stocked, stand_ins
+):
+    events = [event("u", "a"), event("u", "b", event_type="rating", rating=1)]
+    await stocked.client.post("/v1/events", json={"events": events})
+
+    for wish, denied in (({}, ["e", "b"]), ({"exclude_seen": False}, ["e"])):
+        request = {"user_id": "u", "filter": {"deny": ["e"]}, **wish}
+        await stocked.client.post("/v1/recommendations", json=request)
+
+        assert stand_ins.ranking.requests[-1].history == ["a"]
+        assert stand_ins.ranking.requests[-1].filter.deny == denied
+
+
 async def test_seen_put_into_the_cart_and_bought_is_one_place_of_a_history(stocked, history_of):
     kinds = [("a", "view"), ("a", "cart"), ("a", "purchase"), ("b", "view"), ("a", "view")]
     events = [event("u", item_id, event_type=kind) for item_id, kind in kinds]

@@ -49,8 +49,15 @@ async def test_a_history_goes_as_far_back_as_its_limit_needs(interactions):
     assert await interactions.history("u", limit=2, rule=ALL) == ["b", "c"]
 
 
+async def test_seen_is_also_what_is_no_positive(interactions):
+    await interactions.add(
+        [event("u", "a"), event("u", "b", kind="rating", rating=1.0), event("w", "c")]
+    )
+    assert await interactions.seen("u") == {"a", "b"}
+
+
 async def test_no_more_is_read_for_a_history_than_is_allowed(interactions, monkeypatch):
-    monkeypatch.setattr(interactions_module, "MOST_READ_FOR_A_HISTORY", 5)
+    monkeypatch.setattr(interactions_module, "MOST_READ", 5)
     await interactions.add([event("u", item, n) for n, item in enumerate("ab" + "c" * 4)])
     assert await interactions.history("u", limit=3, rule=ALL) == ["b", "c"]
 
