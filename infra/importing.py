@@ -91,7 +91,7 @@ async def import_dataset(
         async with database.transaction() as session:
             new = await InteractionRepository(session, catalog_id).add(interactions)
         report.interactions += len(interactions)
-        report.new_interactions += new
+        report.new_interactions += sum(new)
         report.fraction = dataset.progress.fraction
         on_progress(report)
 

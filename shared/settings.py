@@ -141,7 +141,38 @@ class GatewaySettings(_Section):
         default=10.0, ge=0, description="how long POST /v1/items waits for the SIDs before 202"
     )
     history_limit: int = Field(
-        default=200, ge=1, description="interactions read for a recommendation by user_id"
+        default=200, ge=1, description="latest positives that a user_id is recommended for by"
+    )
+
+
+class EventWeights(_Section):
+    """How much a kind of event says of what a user wants, against `minimum_weight`.
+
+    An `interaction` is of no known kind: whoever sends or imports such events has no others.
+    """
+
+    view: float = Field(default=1.0, ge=0)
+    click: float = Field(default=2.0, ge=0)
+    cart: float = Field(default=3.0, ge=0)
+    purchase: float = Field(default=4.0, ge=0)
+    interaction: float = Field(default=4.0, ge=0)
+    rating: float = Field(default=4.0, ge=0)
+
+
+class EventSettings(_Section):
+    """Which events are positives: what histories to rank by and sequences to train on are made of.
+
+    By default all are but low ratings, since many catalogues begin with views alone. With
+    `minimum_weight` 2 views no longer count, with 3 clicks neither.
+    """
+
+    weights: EventWeights = EventWeights()
+    minimum_weight: float = Field(
+        default=1.0, ge=0, description="an event whose kind weighs less is stored, but no positive"
+    )
+    positive_above: float = Field(
+        default=3.0,
+        description="an event of any kind with a rating up to this is stored, but no positive",
     )
 
 
@@ -203,6 +234,7 @@ class Settings(BaseSettings):
     ranking: RankingSettings = RankingSettings()
     bundle_poll: BundlePollSettings = BundlePollSettings()
     gateway: GatewaySettings = GatewaySettings()
+    events: EventSettings = EventSettings()
     relay: RelaySettings = RelaySettings()
     training: TrainingSettings = TrainingSettings()
 

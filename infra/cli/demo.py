@@ -37,7 +37,8 @@ from shared.database.items import ItemRepository
 from shared.database.session import Database
 from shared.errors import ConflictError, InvalidInputError, MmesidError, UnavailableError
 from shared.modeling.modality import Modality
-from shared.settings import Settings, load_settings
+from shared.positives import is_positive
+from shared.settings import EventSettings, Settings, load_settings
 
 CATALOG = "default"
 SERVED_WITHIN_S = 90.0
@@ -212,18 +213,19 @@ class Demo:
         return item
 
     async def _history(self, database: Database) -> list[str]:
-        """The history of the data set's first user."""
-        first = await asyncio.to_thread(self._first_user)
+        """The history of the data set's first user with one."""
+        rule = load_settings().events
+        first = await asyncio.to_thread(self._first_user, rule)
         async with database.transaction() as session:
             return await InteractionRepository(session, CATALOG).history(
-                first, limit=HISTORY_LENGTH
+                first, limit=HISTORY_LENGTH, rule=rule
             )
 
-    def _first_user(self) -> str:
+    def _first_user(self, rule: EventSettings) -> str:
         for row in self.dataset.interactions():
-            if not isinstance(row, RowError):
+            if not isinstance(row, RowError) and is_positive(row.event_type, row.rating, rule):
                 return row.user_id
-        raise InvalidInputError.of("data", f"{self.source} has no interactions")
+        raise InvalidInputError.of("data", f"{self.source} has no interactions that are positives")
 
     async def _titles(self, database: Database, item_ids: list[str]) -> list[str]:
         async with database.transaction() as session:

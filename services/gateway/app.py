@@ -11,11 +11,13 @@ from services.gateway.request_context import RequestContext
 from services.gateway.resources import Resources, open_resources
 from services.gateway.routes import (
     bundles,
+    event_batch,
     events,
     item_batch,
     items,
     recommendations,
     trainings,
+    users,
 )
 from shared.errors import (
     ForbiddenError,
@@ -30,6 +32,7 @@ TAGS = [
     {"name": "items", "description": "The catalogue: items and their semantic IDs"},
     {"name": "recommendations", "description": "Ranked lists for users"},
     {"name": "events", "description": "What users did, to rank by and to train on"},
+    {"name": "users", "description": "What is known of a user"},
     {"name": "admin", "description": "Training runs and bundles; needs the scope `admin`"},
 ]
 
@@ -57,7 +60,16 @@ def create_app(settings: Settings) -> FastAPI:
             UnauthenticatedError, ForbiddenError, InvalidInputError, UnavailableError
         )
     )
-    for domain in (item_batch, items, recommendations, events, trainings, bundles):
+    for domain in (
+        item_batch,
+        items,
+        recommendations,
+        event_batch,
+        events,
+        users,
+        trainings,
+        bundles,
+    ):
         api.include_router(domain.router)
     app.include_router(api)
 
@@ -69,7 +81,7 @@ def create_app(settings: Settings) -> FastAPI:
     app.add_middleware(
         BodyLimit,
         max_bytes=settings.gateway.max_body_bytes,
-        unlimited_paths=frozenset({item_batch.PATH}),
+        unlimited_paths=frozenset({item_batch.PATH, event_batch.PATH}),
     )
     app.add_middleware(RequestContext)
     return app

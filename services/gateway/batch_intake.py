@@ -5,26 +5,19 @@ from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 
-import structlog
-from pydantic import ValidationError
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
-
+from services.gateway.batch_rows import all_failed, parsed, refused
 from services.gateway.item_intake import ItemIntake, StoredItem
 from services.gateway.ndjson import Line, grouped
-from services.gateway.problems import database_unavailable, invalid_model
 from shared.contracts.common import Problem
 from shared.contracts.public import BatchRow, ItemCreate
 from shared.database.items import NewItem
-from shared.errors import FieldProblem, MmesidError, PayloadTooLargeError
+from shared.errors import MmesidError
 from shared.ingestion.change import Outcome, Result
 from shared.ingestion.pipeline import ItemPipeline
 
 GROUP_SIZE = 32
 GROUP_BYTES = 16 * 2**20
 LINGER_S = 0.2
-
-log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -46,12 +39,8 @@ class BatchIntake:
         async for group in groups:
             try:
                 rows, try_at_once = await self._group(catalog_id, group, try_at_once)
-            except (OperationalError, InterfaceError, PoolTimeoutError) as error:
-                rows = [_refused(line.number, database_unavailable(error)) for line in group]
             except Exception as error:
-                log.error("unexpected error in a batch", exc_info=error)
-                unforeseen = MmesidError("An error that was not foreseen; the log says more.")
-                rows = [_refused(line.number, unforeseen) for line in group]
+                rows = all_failed(group, error)
             for row in rows:
                 yield row
 
@@ -84,26 +73,13 @@ class BatchIntake:
 
     async def _prepare(self, catalog_id: str, line: Line) -> _Prepared | BatchRow:
         try:
-            if line.data is None:
-                cause = "is longer than a line may be"
-                raise PayloadTooLargeError(
-                    f"line {line.number}: {cause}", fields=[FieldProblem("line", cause)]
-                )
-            create = ItemCreate.model_validate_json(line.data)
-        except ValidationError as error:
-            return _refused(line.number, invalid_model(error))
+            create = parsed(line, ItemCreate)
         except MmesidError as error:
-            return _refused(line.number, error)
+            return refused(line.number, error)
         try:
             return _Prepared(line.number, await self._intake.prepare(catalog_id, create))
         except MmesidError as error:
-            return _refused(line.number, error, create.item_id)
-
-
-def _refused(line: int, error: MmesidError, item_id: str | None = None) -> BatchRow:
-    return BatchRow(
-        line=line, status=error.status, item_id=item_id, problem=Problem(**error.problem())
-    )
+            return refused(line.number, error, create.item_id)
 
 
 def _row(
@@ -112,7 +88,7 @@ def _row(
     """The status is the one that the item alone would have had."""
     item_id = prepared.item.item_id
     if isinstance(stored, MmesidError):
-        return _refused(prepared.line, stored, item_id)
+        return refused(prepared.line, stored, item_id)
     if not stored.is_new:
         return BatchRow(line=prepared.line, status=HTTPStatus.OK, item_id=item_id)
     outcome = outcomes.get(item_id)

@@ -1,6 +1,5 @@
 """The body of POST /v1/items: JSON, or a form with the JSON and the image as a file."""
 
-from email.message import Message
 from typing import Any
 
 from fastapi import Request
@@ -8,10 +7,10 @@ from pydantic import ValidationError
 from starlette.datastructures import FormData, UploadFile
 from starlette.exceptions import HTTPException
 
-from services.gateway.errors import UnsupportedMediaTypeError
+from services.gateway.content_type import content_type_of, unsupported
 from services.gateway.problems import invalid_model
 from shared.contracts.public import ItemCreate
-from shared.errors import FieldProblem, InvalidInputError
+from shared.errors import InvalidInputError
 
 MAX_JSON_IN_FORM = 2 * 2**20
 
@@ -50,17 +49,12 @@ async def read_item_body(request: Request) -> tuple[ItemCreate, bytes | None]:
         InvalidInputError: the JSON or a field is wrong.
         UnsupportedMediaTypeError: neither JSON nor a form.
     """
-    header = Message()
-    header["content-type"] = request.headers.get("content-type", "")
-    kind = header.get_content_type()
+    kind = content_type_of(request)
     if kind == "application/json":
         return _item(await request.body()), None
     if kind == "multipart/form-data":
         return await _from_form(request)
-    raise UnsupportedMediaTypeError(
-        "Content-Type: send application/json or multipart/form-data",
-        fields=[FieldProblem("Content-Type", f"{kind} is not supported")],
-    )
+    raise unsupported(kind, "send application/json or multipart/form-data")
 
 
 async def _from_form(request: Request) -> tuple[ItemCreate, bytes | None]:

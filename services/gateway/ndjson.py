@@ -87,7 +87,7 @@ async def _next(lines: AsyncIterator[Line]) -> Line | None:
 class NdjsonResponse(Response):
     """Rows as they come.
 
-    Rows wait in memory for a caller that sends all it has before it reads anything; if they were
+    Rows wait in memory for a caller that sends all it has before it reads anything; if they did
     not, both sides would wait for each other. And nothing but `rows` may read from the request,
     which a StreamingResponse does to learn of a disconnect.
     """
@@ -107,10 +107,14 @@ class NdjsonResponse(Response):
                 "headers": self.raw_headers,
             }
         )
-        waiting: asyncio.Queue[bytes | None] = asyncio.Queue()
-        made = asyncio.create_task(self._make(waiting))
+        waiting, grown = bytearray(), asyncio.Event()
+        made = asyncio.create_task(self._make(waiting, grown))
         try:
-            while (data := await waiting.get()) is not None:
+            while waiting or not made.done():
+                await grown.wait()
+                grown.clear()
+                data = bytes(waiting)
+                waiting.clear()
                 await send({"type": "http.response.body", "body": data, "more_body": True})
             await made
             await send({"type": "http.response.body", "body": b"", "more_body": False})
@@ -121,9 +125,10 @@ class NdjsonResponse(Response):
             with suppress(asyncio.CancelledError, ClientDisconnect):
                 await made
 
-    async def _make(self, waiting: asyncio.Queue[bytes | None]) -> None:
+    async def _make(self, waiting: bytearray, grown: asyncio.Event) -> None:
         try:
             async for row in self._rows:
-                waiting.put_nowait(row.model_dump_json(exclude_none=True).encode() + b"\n")
+                waiting += row.model_dump_json(exclude_none=True).encode() + b"\n"
+                grown.set()
         finally:
-            waiting.put_nowait(None)
+            grown.set()

@@ -18,6 +18,8 @@ from shared.http import (
 
 Responses = dict[int | str, dict[str, Any]]
 
+DATABASE_AWAY = (OperationalError, InterfaceError, PoolTimeoutError)
+
 
 def problems(*errors: type[MmesidError]) -> Responses:
     """The `responses` of a route: the problems that it may answer with."""
@@ -49,7 +51,7 @@ def install_gateway_problems(app: FastAPI) -> None:
         response.headers["WWW-Authenticate"] = 'Bearer realm="mmesid"'
         return response
 
-    for kind in (OperationalError, InterfaceError, PoolTimeoutError):
+    for kind in DATABASE_AWAY:
         app.add_exception_handler(kind, database_problem)
 
 

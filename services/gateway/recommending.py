@@ -10,13 +10,22 @@ from shared.database.interactions import InteractionRepository
 from shared.database.items import ItemRepository
 from shared.database.session import Database
 from shared.errors import FieldProblem, UnknownItemsError
+from shared.settings import EventSettings
 
 
 class Recommender:
-    def __init__(self, database: Database, ranking: RankingClient, *, history_limit: int) -> None:
+    def __init__(
+        self,
+        database: Database,
+        ranking: RankingClient,
+        *,
+        history_limit: int,
+        positives: EventSettings,
+    ) -> None:
         self._database = database
         self._ranking = ranking
         self._history_limit = history_limit
+        self._positives = positives
 
     async def recommend(self, catalog_id: str, request: RecommendationRequest) -> Recommendations:
         """The best items for a history. Unknown items in it are reported and otherwise ignored.
@@ -39,9 +48,13 @@ class Recommender:
 
     async def _rank_user(self, catalog_id: str, request: RecommendationRequest) -> RankResponse:
         async with self._database.transaction() as session:
-            history = await InteractionRepository(session, catalog_id).history(
-                str(request.user_id), limit=self._history_limit
+            interactions = InteractionRepository(session, catalog_id)
+            history = await interactions.history(
+                str(request.user_id), limit=self._history_limit, rule=self._positives
             )
+            if request.exclude_seen:
+                seen = await interactions.seen(str(request.user_id))
+                request = _without(request, seen.difference(history))
         try:
             return await self._rank(catalog_id, request, history)
         except UnknownItemsError:
@@ -86,6 +99,12 @@ class Recommender:
             ],
             unknown_items=ranked.unknown_items,
         )
+
+
+def _without(request: RecommendationRequest, item_ids: set[str]) -> RecommendationRequest:
+    """What the user disliked is no part of the history, and was seen all the same."""
+    deny = [*request.filter.deny, *sorted(item_ids)]
+    return request.model_copy(update={"filter": request.filter.model_copy(update={"deny": deny})})
 
 
 def _all_unknown() -> UnknownItemsError:

@@ -9,6 +9,7 @@ import httpx
 from services.gateway.access import AccessControl
 from services.gateway.batch_intake import BatchIntake
 from services.gateway.bundle_list import BundleList
+from services.gateway.event_batches import EventBatches
 from services.gateway.event_recording import EventRecorder
 from services.gateway.item_images import ItemImages
 from services.gateway.item_intake import ItemIntake
@@ -17,6 +18,7 @@ from services.gateway.readiness import Readiness
 from services.gateway.recommending import Recommender
 from services.gateway.training_queue import TrainingQueue
 from services.gateway.training_runs import TrainingRuns
+from services.gateway.user_histories import UserHistories
 from shared.artifacts.store import ArtifactStore
 from shared.clients.embedding import EmbeddingClient
 from shared.clients.ranking import RankingClient
@@ -33,6 +35,8 @@ class Resources:
     batches: BatchIntake
     reader: ItemReader
     events: EventRecorder
+    event_batches: EventBatches
+    users: UserHistories
     recommender: Recommender
     trainings: TrainingRuns
     bundles: BundleList
@@ -68,6 +72,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             ready_wait_s=settings.gateway.ready_wait_s,
             relay_grace_s=settings.relay.grace_s,
         )
+        events = EventRecorder(database)
         yield Resources(
             access=AccessControl(database),
             intake=intake,
@@ -75,9 +80,16 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 intake, pipeline, max_line_bytes=settings.gateway.max_batch_line_bytes
             ),
             reader=reader,
-            events=EventRecorder(database),
+            events=events,
+            event_batches=EventBatches(
+                events, max_line_bytes=settings.gateway.max_batch_line_bytes
+            ),
+            users=UserHistories(database),
             recommender=Recommender(
-                database, ranking, history_limit=settings.gateway.history_limit
+                database,
+                ranking,
+                history_limit=settings.gateway.history_limit,
+                positives=settings.events,
             ),
             trainings=TrainingRuns(database, TrainingQueue(settings.redis)),
             bundles=BundleList(database),

@@ -36,7 +36,8 @@ def model_card(manifest: Manifest) -> str:
         "## Data\n",
         f"{dataset['items']} items, {dataset['users']} users, {dataset['interactions']}"
         f" interactions; {dataset['unknown_interactions']} interactions were with unknown items,"
-        f" {dataset['short_sequences']} users had too few. The image or text of"
+        f" {dataset['short_sequences']} users had too few. {dataset['non_positive']} events were no"
+        f" positives, {dataset['repeated']} repeated the one before. The image or text of"
         f" {dataset['not_embedded']} items could not be embedded. SHA-256: `{dataset['sha256']}`.",
         "Encoders: "
         + ", ".join(f"{j.value} `{name}`" for j, name in manifest.encoders.items())

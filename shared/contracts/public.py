@@ -3,7 +3,7 @@
 from datetime import datetime
 from typing import Literal
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from shared.contracts.common import (
     AttributeValue,
@@ -17,6 +17,12 @@ from shared.contracts.common import (
 )
 from shared.contracts.ranking import FallbackReason, ScoreShares, Source
 from shared.modeling.modality import Modality
+from shared.positives import EventType
+
+# What a time can be in every time zone, here and in the database.
+FIRST_YEAR, LAST_YEAR = 2, 9998
+
+MOST_EVENTS = 1000
 
 
 class ItemCreate(Contract):
@@ -133,25 +139,55 @@ class BatchRow(Contract):
 
 
 class Event(Contract):
-    """Something a user did with an item."""
+    """Something a user did with an item. It may be late: it is placed by its time."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {
+                "user_id": "u-7",
+                "item_id": "mug-0042",
+                "event_type": "purchase",
+                "timestamp": "2026-01-31T12:00:00Z",
+                "event_id": "order-118-1",
+            }
+        }
+    )
 
     user_id: UserId
     item_id: ItemId
-    event_type: str = Field(default="interaction", min_length=1, max_length=50)
+    event_type: EventType = "interaction"
     timestamp: datetime | None = Field(
         default=None, description="with a time zone; the time of arrival if absent"
     )
-    rating: float | None = None
-    recommendation_id: str | None = Field(default=None, max_length=64)
+    rating: float | None = Field(
+        default=None,
+        validate_default=True,
+        description="may come with any kind of event; a `rating` needs it",
+    )
+    recommendation_id: str | None = Field(
+        default=None, max_length=64, description="of the list that the user found the item in"
+    )
     event_id: str | None = Field(
         default=None, max_length=200, description="an event with a known id is not stored again"
     )
 
-    @model_validator(mode="after")
-    def timestamp_has_a_zone(self) -> "Event":
-        if self.timestamp is not None and self.timestamp.tzinfo is None:
-            raise ValueError("timestamp needs a time zone, such as a Z at its end")
-        return self
+    @field_validator("timestamp")
+    @classmethod
+    def is_a_moment(cls, timestamp: datetime | None) -> datetime | None:
+        if timestamp is None:
+            return None
+        if timestamp.tzinfo is None:
+            raise ValueError("needs a time zone, such as a Z at its end")
+        if not FIRST_YEAR <= timestamp.year <= LAST_YEAR:
+            raise ValueError(f"must lie between the years {FIRST_YEAR} and {LAST_YEAR}")
+        return timestamp
+
+    @field_validator("rating")
+    @classmethod
+    def a_rating_has_one(cls, rating: float | None, info: ValidationInfo) -> float | None:
+        if rating is None and info.data.get("event_type") == "rating":
+            raise ValueError("an event of the type rating needs a rating")
+        return rating
 
 
 class EventBatch(Contract):
@@ -163,13 +199,29 @@ class EventBatch(Contract):
         }
     )
 
-    events: list[Event] = Field(min_length=1, max_length=1000)
+    events: list[Event] = Field(min_length=1, max_length=MOST_EVENTS)
 
 
 class EventResult(Contract):
     accepted: int
     duplicates: int
     rejected: list[BatchRow] = Field(description="`line` is the place in `events`, from 1")
+
+
+class UserEvent(Contract):
+    """An event as it was stored."""
+
+    item_id: ItemId
+    event_type: EventType
+    timestamp: datetime
+    rating: float | None
+    recommendation_id: str | None
+    event_id: str | None
+
+
+class UserEventPage(Contract):
+    events: list[UserEvent] = Field(description="newest first")
+    next_cursor: str | None = Field(description="pass it as `cursor`; null on the last page")
 
 
 class RecommendationRequest(Contract):

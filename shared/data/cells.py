@@ -8,6 +8,7 @@ from collections.abc import Collection, Iterator, Mapping
 from datetime import UTC, date, datetime, timedelta
 
 from shared.data.records import Attribute
+from shared.positives import EVENT_TYPES, EventType
 
 MAX_ID_LENGTH = 200
 # Positions have no time of their own: position p is told as p seconds after this moment.
@@ -161,6 +162,20 @@ def position(field: str, value: object) -> datetime:
         return START_OF_POSITIONS + timedelta(seconds=place)
     except OverflowError:
         raise BadCellError(field, f"{_shown(value)} is too large") from None
+
+
+def event_type(field: str, value: object) -> EventType:
+    """What kind of event; an empty cell is of no known kind.
+
+    Raises:
+        BadCellError: a kind that there is not.
+    """
+    if is_empty(value):
+        return "interaction"
+    found = next((kind for kind in EVENT_TYPES if kind == text(value)), None)
+    if found is None:
+        raise BadCellError(field, f"{_shown(value)} is none of {', '.join(EVENT_TYPES)}")
+    return found
 
 
 def attributes(values: Mapping[str, object], known: Collection[str]) -> dict[str, Attribute]:

@@ -146,10 +146,14 @@ def _rows(table: Path, progress: Progress) -> Iterator[Row | RowError]:
 
 def _interaction(row: Row) -> InteractionRecord:
     values = row.values
+    event_type = cells.event_type("event_type", values.get("event_type"))
+    rating = cells.number("rating", values.get("rating"))
+    if event_type == "rating" and rating is None:
+        raise cells.BadCellError("rating", "missing, though the event is a rating")
     return InteractionRecord(
         user_id=cells.identifier("user_id", values.get("user_id")),
         item_id=cells.identifier("item_id", values.get("item_id")),
         timestamp=time_of(row),
-        rating=cells.number("rating", values.get("rating")),
-        event_type=cells.text(values.get("event_type")) or "interaction",
+        rating=rating,
+        event_type=event_type,
     )

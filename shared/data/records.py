@@ -6,6 +6,7 @@ from datetime import datetime
 from pathlib import Path
 
 from shared.errors import InvalidInputError
+from shared.positives import EventType
 
 Attribute = str | float | bool
 
@@ -59,7 +60,7 @@ class InteractionRecord:
     item_id: str
     timestamp: datetime
     rating: float | None = None
-    event_type: str = "interaction"
+    event_type: EventType = "interaction"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,22 +1,27 @@
 """Interactions of users with items."""
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 
-from sqlalchemy import distinct, func, select
+from sqlalchemy import distinct, func, literal, select, tuple_
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.arrays import in_chunks
+from shared.database.arrays import rows_of
 from shared.database.tables import InteractionRow
+from shared.positives import EventType, Positives
+from shared.settings import EventSettings
+
+# Of a user who looks at one item all day, no more than this is read for one recommendation.
+MOST_READ = 10_000
 
 
 @dataclass(frozen=True)
 class NewInteraction:
     user_id: str
     item_id: str
-    event_type: str
+    event_type: EventType
     occurred_at: datetime
     rating: float | None = None
     recommendation_id: str | None = None
@@ -37,42 +42,116 @@ class InteractionRepository:
         self._session = session
         self._catalog_id = catalog_id
 
-    async def add(self, interactions: Sequence[NewInteraction]) -> int:
-        """Store interactions in the given order; returns how many were new.
+    async def add(self, interactions: Sequence[NewInteraction]) -> list[bool]:
+        """Store interactions in the given order; returns of each whether it was new.
 
         One whose `event_id` is known already is not stored again.
         """
-        stored = 0
-        for rows in in_chunks(interactions):
-            statement = (
-                insert(InteractionRow)
-                .values([{"catalog_id": self._catalog_id, **asdict(row)} for row in rows])
-                .on_conflict_do_nothing()
-                .returning(InteractionRow.id)
+        ids = await self._next_ids(len(interactions))
+        # In one order everywhere: two callers that bring the same events would else wait for each
+        # other. The ids keep the given order.
+        numbered = sorted(
+            zip(ids, interactions, strict=True), key=lambda pair: pair[1].event_id or ""
+        )
+        columns = {
+            "id": [id_ for id_, _ in numbered],
+            **{
+                field.name: [getattr(row, field.name) for _, row in numbered]
+                for field in fields(NewInteraction)
+            },
+        }
+        given = rows_of(InteractionRow, columns)
+        statement = (
+            insert(InteractionRow)
+            .from_select(
+                ["catalog_id", *columns], select(literal(self._catalog_id), *given.columns)
             )
-            stored += len((await self._session.execute(statement)).all())
-        return stored
+            .on_conflict_do_nothing()
+            .returning(InteractionRow.id)
+        )
+        new = set((await self._session.execute(statement)).scalars())
+        return [id_ in new for id_ in ids]
 
-    async def history(self, user_id: str, *, limit: int) -> list[str]:
-        """The user's latest items, oldest first."""
-        latest = (
+    async def _next_ids(self, count: int) -> list[int]:
+        sequence = func.pg_get_serial_sequence(InteractionRow.__tablename__, "id")
+        numbers = func.generate_series(1, count).table_valued("number")
+        statement = select(func.nextval(sequence)).select_from(numbers)
+        return sorted((await self._session.execute(statement)).scalars())
+
+    async def history(self, user_id: str, *, limit: int, rule: EventSettings) -> list[str]:
+        """The latest positions of the user's sequence, oldest first."""
+        statement = (
+            select(InteractionRow.item_id, InteractionRow.event_type, InteractionRow.rating)
+            .where(InteractionRow.catalog_id == self._catalog_id, InteractionRow.user_id == user_id)
+            .order_by(InteractionRow.occurred_at.desc(), InteractionRow.id.desc())
+            .limit(MOST_READ)
+            .execution_options(yield_per=2 * limit)
+        )
+        positives = Positives(rule)
+        latest_first = await self._session.stream(statement)
+        try:
+            async for item_id, event_type, rating in latest_first:
+                positives.add(item_id, event_type, rating)
+                if len(positives.item_ids) == limit:
+                    break
+        finally:
+            await latest_first.close()
+        return positives.item_ids[::-1]
+
+    async def seen(self, user_id: str) -> set[str]:
+        """The items of whatever the user did lately, also of what is no positive."""
+        statement = (
             select(InteractionRow.item_id)
             .where(InteractionRow.catalog_id == self._catalog_id, InteractionRow.user_id == user_id)
             .order_by(InteractionRow.occurred_at.desc(), InteractionRow.id.desc())
-            .limit(limit)
+            .limit(MOST_READ)
         )
-        return list((await self._session.execute(latest)).scalars())[::-1]
+        return set((await self._session.execute(statement)).scalars())
 
-    async def in_order(self) -> AsyncIterator[tuple[str, str]]:
-        """All (user id, item id), user by user, each user's oldest first."""
+    async def sequences(self, rule: EventSettings) -> AsyncIterator[Positives]:
+        """The sequence of every user with interactions, each oldest first."""
         statement = (
-            select(InteractionRow.user_id, InteractionRow.item_id)
+            select(
+                InteractionRow.user_id,
+                InteractionRow.item_id,
+                InteractionRow.event_type,
+                InteractionRow.rating,
+            )
             .where(InteractionRow.catalog_id == self._catalog_id)
             .order_by(InteractionRow.user_id, InteractionRow.occurred_at, InteractionRow.id)
             .execution_options(yield_per=10_000)
         )
-        async for user_id, item_id in await self._session.stream(statement):
-            yield user_id, item_id
+        of_user, positives = None, Positives(rule)
+        async for user_id, item_id, event_type, rating in await self._session.stream(statement):
+            if user_id != of_user:
+                if of_user is not None:
+                    yield positives
+                of_user, positives = user_id, Positives(rule)
+            positives.add(item_id, event_type, rating)
+        if of_user is not None:
+            yield positives
+
+    async def latest(
+        self, user_id: str, *, before: tuple[datetime, int] | None, limit: int
+    ) -> list[InteractionRow]:
+        """Everything the user did, newest first; `before` is the time and id of a row."""
+        statement = (
+            select(InteractionRow)
+            .where(InteractionRow.catalog_id == self._catalog_id, InteractionRow.user_id == user_id)
+            .order_by(InteractionRow.occurred_at.desc(), InteractionRow.id.desc())
+            .limit(limit)
+        )
+        if before is not None:
+            place = tuple_(InteractionRow.occurred_at, InteractionRow.id)
+            statement = statement.where(place < tuple_(*before))
+        return list((await self._session.execute(statement)).scalars())
+
+    async def newest_id(self) -> int | None:
+        """The id of the interaction that arrived last, if there is any."""
+        statement = select(func.max(InteractionRow.id)).where(
+            InteractionRow.catalog_id == self._catalog_id
+        )
+        return (await self._session.execute(statement)).scalar_one()
 
     async def totals(self) -> Totals:
         statement = select(

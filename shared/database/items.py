@@ -1,6 +1,6 @@
 """Items, and the outbox rows that go with every change of one."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -59,6 +59,15 @@ class ItemRepository:
         )
         rows = (await self._session.execute(statement)).scalars()
         return {row.item_id: row for row in rows}
+
+    async def existing(self, item_ids: Collection[str]) -> set[str]:
+        """Those of the ids that belong to an item."""
+        statement = select(ItemRow.item_id).where(
+            ItemRow.catalog_id == self._catalog_id,
+            is_one_of(ItemRow.item_id, item_ids),
+            ItemRow.deleted_at.is_(None),
+        )
+        return set((await self._session.execute(statement)).scalars())
 
     async def page(
         self, *, after_ordinal: int = 0, limit: int, status: str | None = None

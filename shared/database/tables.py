@@ -21,6 +21,8 @@ from sqlalchemy import (
 from sqlalchemy.dialects.postgresql import ARRAY, JSONB
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
+from shared.positives import EventType
+
 
 class Base(DeclarativeBase):
     metadata = MetaData(
@@ -118,6 +120,10 @@ class InteractionRow(Base):
 
     __tablename__ = "interactions"
     __table_args__ = (
+        CheckConstraint(
+            "event_type IN ('interaction', 'view', 'click', 'cart', 'purchase', 'rating')",
+            name="event_type",
+        ),
         Index("ix_interactions_user", "catalog_id", "user_id", "occurred_at", "id"),
         Index(
             "uq_interactions_event",
@@ -138,7 +144,7 @@ class InteractionRow(Base):
     catalog_id: Mapped[str]
     user_id: Mapped[str]
     item_id: Mapped[str]
-    event_type: Mapped[str]
+    event_type: Mapped[EventType] = mapped_column(Text)
     occurred_at: Mapped[datetime]
     rating: Mapped[float | None]
     recommendation_id: Mapped[str | None]

@@ -141,6 +141,25 @@ class TrainingRunRepository:
         )
         return (await self._session.execute(statement)).scalar_one_or_none()
 
+    async def set_last_interaction(
+        self, run_id: UUID, token: int, interaction_id: int | None
+    ) -> bool:
+        """Store up to where the run's snapshot has seen the interactions.
+
+        False where the lease was lost, and nothing was written.
+        """
+        statement = (
+            update(TrainingRunRow)
+            .where(
+                TrainingRunRow.run_id == run_id,
+                TrainingRunRow.lease_token == token,
+                TrainingRunRow.state == "running",
+            )
+            .values(last_interaction_id=interaction_id)
+            .returning(TrainingRunRow.run_id)
+        )
+        return (await self._session.execute(statement)).scalar_one_or_none() is not None
+
     async def finish(
         self,
         run_id: UUID,

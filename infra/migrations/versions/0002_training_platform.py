@@ -139,6 +139,16 @@ def upgrade() -> None:
         sa.PrimaryKeyConstraint("id", name=op.f("pk_training_log")),
     )
     op.create_index("ix_training_log_run", "training_log", ["run_id", "id"], unique=False)
+    # Kinds were free text: one that is not known now is of no known kind.
+    op.execute(
+        "UPDATE interactions SET event_type = 'interaction' WHERE event_type NOT IN"
+        " ('interaction', 'view', 'click', 'cart', 'purchase', 'rating')"
+    )
+    op.create_check_constraint(
+        op.f("ck_interactions_event_type"),
+        "interactions",
+        "event_type IN ('interaction', 'view', 'click', 'cart', 'purchase', 'rating')",
+    )
     op.create_index(
         "ix_interactions_recommendation",
         "interactions",
@@ -164,6 +174,7 @@ def downgrade() -> None:
     op.drop_column("training_runs", "retry_of")
     op.drop_constraint(op.f("ck_training_runs_trigger"), "training_runs")
     op.drop_column("training_runs", "trigger")
+    op.drop_constraint(op.f("ck_interactions_event_type"), "interactions")
     op.drop_index(
         "ix_interactions_recommendation",
         table_name="interactions",

@@ -1,36 +1,18 @@
 """Many items in one request."""
 
 from http import HTTPStatus
-from typing import Any
 
 from fastapi import APIRouter, Request
 
 from services.gateway.access import Writer
 from services.gateway.ndjson import NdjsonResponse, read_lines
+from services.gateway.routes.ndjson_openapi import ndjson_body, ndjson_rows
 from services.gateway.routes.resources import Held
-from shared.contracts.public import BatchRow, ItemCreate
+from shared.contracts.public import ItemCreate
 
 PATH = "/v1/items:batch"
 
 router = APIRouter(tags=["items"])
-
-_ROWS: dict[str, Any] = {
-    "description": "One row a line of the request, in its order, as soon as it is known",
-    "content": {
-        "application/x-ndjson": {
-            "schema": BatchRow.model_json_schema(ref_template="#/components/schemas/{model}"),
-            "example": {"line": 1, "status": 201, "item_id": "mug-0042"},
-        }
-    },
-}
-_ROWS["content"]["application/x-ndjson"]["schema"].pop("$defs", None)
-
-_BODY = {
-    "requestBody": {
-        "required": True,
-        "content": {"application/x-ndjson": {"schema": ItemCreate.model_json_schema()}},
-    }
-}
 
 
 @router.post(
@@ -39,8 +21,8 @@ _BODY = {
     status_code=HTTPStatus.OK,
     response_class=NdjsonResponse,
     response_model=None,
-    responses={200: _ROWS},
-    openapi_extra=_BODY,
+    responses={200: ndjson_rows({"line": 1, "status": 201, "item_id": "mug-0042"})},
+    openapi_extra=ndjson_body(ItemCreate),
 )
 async def create_many(request: Request, caller: Writer, held: Held) -> NdjsonResponse:
     """One item a line, as `POST /v1/items` takes it; of any length altogether. Each row of the

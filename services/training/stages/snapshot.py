@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.training.context import StageContext
+from services.training.lease import LeaseLostError
 from services.training.work_folder import runs_path
 from shared.computing import compute
 from shared.database.interactions import InteractionRepository
@@ -30,6 +31,7 @@ from shared.modeling.sequences import (
     item_frequency,
     leave_one_out,
 )
+from shared.settings import EventSettings
 
 NAME = "snapshot"
 ITEMS_A_PAGE = 2000
@@ -54,12 +56,15 @@ class Snapshot:
     """items: I of them. sequences: item rows, oldest first, one array a user.
 
     unknown_interactions: with items that do not exist (any more). short_sequences: users left out.
+    non_positive, repeated: events that are no positions of a sequence (`shared.positives`).
     """
 
     items: Sequence[SnapshotItem]
     sequences: Sequence[ItemRows]
     unknown_interactions: int
     short_sequences: int
+    non_positive: int
+    repeated: int
 
     @property
     def item_ids(self) -> list[str]:
@@ -94,6 +99,8 @@ class Snapshot:
             "interactions": sum(len(sequence) for sequence in self.sequences),
             "unknown_interactions": self.unknown_interactions,
             "short_sequences": self.short_sequences,
+            "non_positive": self.non_positive,
+            "repeated": self.repeated,
         }
 
 
@@ -102,31 +109,33 @@ async def run(context: StageContext, folder: Path) -> None:
     await _remove_finished_runs(context)
     async with context.resources.database.transaction() as session:
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
-        snapshot = await read_snapshot(session, context.catalog_id)
+        snapshot = await read_snapshot(
+            session, context.catalog_id, context.resources.settings.events
+        )
+        newest = await InteractionRepository(session, context.catalog_id).newest_id()
     require_enough(snapshot)
     await compute(save_snapshot, snapshot, folder)
+    await _set_last_interaction(context, newest)
     figures = {name: n for name, n in snapshot.describe().items() if isinstance(n, int)}
     context.report(Progress(NAME, 1, 1, figures))
 
 
-async def read_snapshot(session: AsyncSession, catalog_id: str) -> Snapshot:
-    """All items but deleted and failed ones in the order of their arrival, and all interactions."""
+async def read_snapshot(session: AsyncSession, catalog_id: str, rule: EventSettings) -> Snapshot:
+    """All items but deleted and failed ones in the order of their arrival, and all positives."""
     items = await _read_items(session, catalog_id)
     row_of = {item.item_id: row for row, item in enumerate(items)}
-    by_user: dict[str, list[int]] = {}
-    unknown = 0
-    async for user_id, item_id in InteractionRepository(session, catalog_id).in_order():
-        row = row_of.get(item_id)
-        if row is None:
-            unknown += 1
-        else:
-            by_user.setdefault(user_id, []).append(row)
-    sequences = [
-        np.array(rows, dtype=np.int64)
-        for rows in by_user.values()
-        if len(rows) >= SHORTEST_SEQUENCE
-    ]
-    return Snapshot(items, sequences, unknown, len(by_user) - len(sequences))
+    sequences: list[ItemRows] = []
+    unknown = short = non_positive = repeated = 0
+    async for positives in InteractionRepository(session, catalog_id).sequences(rule):
+        rows = [row_of[item_id] for item_id in positives.item_ids if item_id in row_of]
+        if len(rows) >= SHORTEST_SEQUENCE:
+            sequences.append(np.array(rows, dtype=np.int64))
+        elif rows:
+            short += 1
+        unknown += len(positives.item_ids) - len(rows)
+        non_positive += positives.non_positive
+        repeated += positives.repeated
+    return Snapshot(items, sequences, unknown, short, non_positive, repeated)
 
 
 async def _read_items(session: AsyncSession, catalog_id: str) -> list[SnapshotItem]:
@@ -154,7 +163,8 @@ def require_enough(snapshot: Snapshot) -> None:
         raise InvalidInputError.of(
             "interactions",
             f"no user has {SHORTEST_EVALUATED} interactions with items of the catalogue"
-            f" ({snapshot.unknown_interactions} interactions were with unknown items)",
+            f" ({snapshot.unknown_interactions} interactions were with unknown items,"
+            f" {snapshot.non_positive} were no positives)",
         )
 
 
@@ -186,7 +196,18 @@ def load_snapshot(folder: Path) -> Snapshot:
         sequences=np.split(arrays["rows"], arrays["ends"][:-1]),
         unknown_interactions=document["unknown_interactions"],
         short_sequences=document["short_sequences"],
+        non_positive=document["non_positive"],
+        repeated=document["repeated"],
     )  # fmt: skip
+
+
+async def _set_last_interaction(context: StageContext, interaction_id: int | None) -> None:
+    async with context.resources.database.transaction() as session:
+        written = await TrainingRunRepository(session).set_last_interaction(
+            context.run_id, context.lease.token, interaction_id
+        )
+    if not written:
+        raise LeaseLostError("another process owns this run now")
 
 
 async def _remove_finished_runs(context: StageContext) -> None:

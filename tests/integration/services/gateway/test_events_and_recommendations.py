@@ -1,8 +1,9 @@
 from uuid import UUID
 
 import pytest
+from sqlalchemy import select
 
-from shared.database.interactions import InteractionRepository
+from shared.database.tables import InteractionRow
 
 pytestmark = pytest.mark.integration
 
@@ -21,7 +22,19 @@ def event(user_id, item_id, **more):
     return {"user_id": user_id, "item_id": item_id, **more}
 
 
-async def test_events_become_the_users_history_in_the_order_of_their_times(stocked):
+@pytest.fixture
+def history_of(stocked, stand_ins):
+    """The history that a user's recommendations are made from."""
+
+    async def read(user_id: str) -> list[str]:
+        answer = await stocked.client.post("/v1/recommendations", json={"user_id": user_id})
+        assert answer.status_code == 200, answer.text
+        return stand_ins.ranking.requests[-1].history
+
+    return read
+
+
+async def test_events_become_the_users_history_in_the_order_of_their_times(stocked, history_of):
     answer = await stocked.client.post(
         "/v1/events",
         json={
@@ -34,8 +47,73 @@ async def test_events_become_the_users_history_in_the_order_of_their_times(stock
     )
 
     assert answer.json() == {"accepted": 3, "duplicates": 0, "rejected": []}
+    assert await history_of("u") == ["a", "b"]
+
+
+async def test_a_late_event_is_placed_by_its_time(stocked, history_of):
+    for item_id, hour in (("a", 1), ("c", 3), ("b", 2)):
+        sent = event("u", item_id, timestamp=f"2026-01-01T0{hour}:00:00Z")
+        await stocked.client.post("/v1/events", json=sent)
+
+    assert await history_of("u") == ["a", "b", "c"]
+
+
+async def test_one_event_may_be_sent_alone(stocked, is_problem):
+    sent = event("u", "a", event_type="purchase", event_id="e1", recommendation_id="r1")
+
+    first = await stocked.client.post("/v1/events", json=sent)
+    again = await stocked.client.post("/v1/events", json=sent)
+    unknown = await stocked.client.post("/v1/events", json=event("u", "nothing"))
+
+    assert (first.status_code, again.status_code) == (201, 200)
+    assert first.json() == {"accepted": 1, "duplicates": 0, "rejected": []}
+    assert again.json() == {"accepted": 0, "duplicates": 1, "rejected": []}
+    is_problem(unknown, 422, "item_id", "there is no item 'nothing'")
     async with stocked.database.transaction() as session:
-        assert await InteractionRepository(session, "shop").history("u", limit=9) == ["a", "b"]
+        (row,) = (await session.execute(select(InteractionRow))).scalars()
+    assert (row.event_type, row.event_id, row.recommendation_id) == ("purchase", "e1", "r1")
+
+
+async def test_what_says_little_or_dislike_is_no_part_of_a_history(start_gateway, stand_ins):
+    gateway = await start_gateway(events={"minimum_weight": 2})
+    for item_id in "abcdef":
+        await gateway.client.post("/v1/items", json={"item_id": item_id, "title": item_id})
+    events = [
+        event("u", "a", event_type="view"),
+        event("u", "b", event_type="click"),
+        event("u", "c", event_type="rating", rating=3),
+        event("u", "d", event_type="rating", rating=3.5),
+        event("u", "e", event_type="purchase", rating=1),
+        event("u", "f"),
+    ]
+    answer = await gateway.client.post("/v1/events", json={"events": events})
+
+    await gateway.client.post("/v1/recommendations", json={"user_id": "u"})
+
+    assert answer.json()["accepted"] == 6
+    assert stand_ins.ranking.requests[-1].history == ["b", "d", "f"]
+
+
+async def test_what_a_user_disliked_is_denied_unless_what_was_seen_may_come_again(
+    stocked, stand_ins
+):
+    events = [event("u", "a"), event("u", "b", event_type="rating", rating=1)]
+    await stocked.client.post("/v1/events", json={"events": events})
+
+    for wish, denied in (({}, ["e", "b"]), ({"exclude_seen": False}, ["e"])):
+        request = {"user_id": "u", "filter": {"deny": ["e"]}, **wish}
+        await stocked.client.post("/v1/recommendations", json=request)
+
+        assert stand_ins.ranking.requests[-1].history == ["a"]
+        assert stand_ins.ranking.requests[-1].filter.deny == denied
+
+
+async def test_seen_put_into_the_cart_and_bought_is_one_place_of_a_history(stocked, history_of):
+    kinds = [("a", "view"), ("a", "cart"), ("a", "purchase"), ("b", "view"), ("a", "view")]
+    events = [event("u", item_id, event_type=kind) for item_id, kind in kinds]
+    await stocked.client.post("/v1/events", json={"events": events})
+
+    assert await history_of("u") == ["a", "b", "a"]
 
 
 async def test_events_of_unknown_items_are_rejected_alone(stocked):
@@ -65,13 +143,19 @@ async def test_an_event_sent_again_is_not_stored_again(stocked):
     ("row", "field"),
     [
         ({"user_id": "u"}, "events.0.item_id"),
-        (event("u", "a", timestamp="2026-01-01T00:00:00"), "events.0"),
+        (event("u", "a", timestamp="2026-01-01T00:00:00"), "events.0.timestamp"),
+        (event("u", "a", timestamp="9999-12-31T23:59:59-12:00"), "events.0.timestamp"),
+        (event("u", "a", event_type="sneeze"), "events.0.event_type"),
+        (event("u", "a", event_type="rating"), "events.0.rating"),
+        (event("u", "a", rating="good"), "events.0.rating"),
         (event("u\x00", "a"), "events.0.user_id"),
         (event("u", "a", colour="blue"), "events.0.colour"),
     ],
 )
 async def test_a_wrong_event_is_named(stocked, is_problem, row, field):
     is_problem(await stocked.client.post("/v1/events", json={"events": [row]}), 422, field)
+    alone = field.removeprefix("events.0.")
+    is_problem(await stocked.client.post("/v1/events", json=row), 422, alone)
 
 
 async def test_no_events_and_too_many_are_refused(client, is_problem):

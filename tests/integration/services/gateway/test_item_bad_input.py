@@ -132,9 +132,10 @@ async def test_no_json_at_all_is_a_problem(client, is_problem, path):
     is_problem(a_list, 422, "body")
 
 
-async def test_another_kind_of_body_is_refused(client, is_problem):
+@pytest.mark.parametrize("path", ["/v1/items", "/v1/events"])
+async def test_another_kind_of_body_is_refused(client, is_problem, path):
     answer = await client.post(
-        "/v1/items", content=b"<item/>", headers={"Content-Type": "application/xml"}
+        path, content=b"<item/>", headers={"Content-Type": "application/xml"}
     )
 
     is_problem(answer, 415, "Content-Type", "application/json")

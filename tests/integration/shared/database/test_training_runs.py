@@ -51,10 +51,22 @@ async def test_a_former_owner_cannot_write(database):
         runs = TrainingRunRepository(session)
         lost = await runs.heartbeat(run_id, former.lease_token, lease=LEASE, stages=STAGES)
         written = await runs.finish(run_id, former.lease_token, state="failed", stages=STAGES)
+        seen = await runs.set_last_interaction(run_id, former.lease_token, 7)
     assert lost is None
     assert not written
+    assert not seen
     row = await get(database, run_id)
     assert (row.state, row.stages, row.lease_token) == ("running", [], 2)
+    assert row.last_interaction_id is None
+
+
+async def test_the_owner_stores_which_interactions_the_snapshot_has_seen(database):
+    run_id = await queued(database)
+    owner = await acquire(database, run_id)
+    async with database.transaction() as session:
+        runs = TrainingRunRepository(session)
+        assert await runs.set_last_interaction(run_id, owner.lease_token, 2**40)
+    assert (await get(database, run_id)).last_interaction_id == 2**40
 
 
 async def test_the_owner_stores_progress_and_the_end(database):

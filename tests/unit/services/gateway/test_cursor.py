@@ -2,13 +2,33 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.gateway.cursor import decode_cursor, encode_cursor
+from services.gateway.cursor import decode_cursor, decode_moment, encode_cursor, encode_moment
 from shared.errors import InvalidInputError
 
 
 @given(st.integers(min_value=0, max_value=10**18 - 1))
 def test_a_cursor_leads_back_to_its_place(ordinal):
     assert decode_cursor(encode_cursor(ordinal)) == ordinal
+
+
+@given(
+    st.datetimes(timezones=st.timezones(), allow_imaginary=False),
+    st.integers(min_value=0, max_value=10**18 - 1),
+)
+def test_a_cursor_by_time_leads_back_to_its_place(moment, id_):
+    assert decode_moment(encode_moment(moment, id_)) == (moment, id_)
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        pytest.param(encode_cursor(1), id="of another list"),
+        pytest.param("YmVmb3JlOjk5OTk5OTk5OTk5OTk5OTk5OTox", id="a time that no calendar has"),
+    ],
+)
+def test_a_cursor_that_leads_to_no_time_is_refused(cursor):
+    with pytest.raises(InvalidInputError):
+        decode_moment(cursor)
 
 
 @pytest.mark.parametrize("text", ["", "after:5", "YWZ0ZXI6", "YWZ0ZXI6LTE", "YWZ0ZXI6NSA"])

@@ -25,7 +25,7 @@ def finetune_job(tmp_path) -> FinetuneJob:
         folder.mkdir()
     items = [SnapshotItem(f"item-{n}", 1, f"hash-{n}", f"Item {n}", None) for n in range(ITEMS)]
     walks = [(start + np.arange(4 + start % 3)) % ITEMS for start in range(USERS)]
-    save_snapshot(Snapshot(items, walks, 0, 0), folders["snapshot"])
+    save_snapshot(Snapshot(items, walks, 0, 0, 0, 0), folders["snapshot"])
     table = np.random.default_rng(0).normal(size=(ITEMS, 6)).astype(np.float32)
     imputed = np.zeros(ITEMS, dtype=np.bool_)
     save_item_tables(ItemTables({Modality.TEXT: table}, {Modality.TEXT: imputed}), folders["embed"])

@@ -41,6 +41,8 @@ def manifest(semantic_ids):
             "interactions": 9,
             "unknown_interactions": 0,
             "short_sequences": 0,
+            "non_positive": 3,
+            "repeated": 2,
             "not_embedded": 0,
             "sha256": "abc",
             "imputed": {"text": 1},

@@ -132,6 +132,26 @@ def test_interactions_are_read_and_broken_rows_reported(write: Write, tmp_path: 
     ]
 
 
+def test_a_kind_of_event_that_there_is_not_and_a_rating_without_one_are_reported(
+    write: Write, tmp_path: Path
+) -> None:
+    write("items.jsonl", "")
+    write(
+        "interactions.csv",
+        "user_id,item_id,timestamp,rating,event_type\n"
+        "1,7,100,, purchase \n"
+        "1,7,101,,sneeze\n"
+        "1,7,102,,rating\n"
+        "1,7,103,2,rating\n",
+    )
+    found = list(FolderDataset(tmp_path).interactions())
+    errors = [row for row in found if isinstance(row, RowError)]
+    assert [(row.line, row.field) for row in errors] == [(3, "event_type"), (4, "rating")]
+    assert "'sneeze' is none of interaction, view" in errors[0].message
+    kept = [row for row in found if isinstance(row, InteractionRecord)]
+    assert [(row.event_type, row.rating) for row in kept] == [("purchase", None), ("rating", 2.0)]
+
+
 def test_positions_stand_in_for_times(write: Write, tmp_path: Path) -> None:
     write("items.jsonl", "")
     write("interactions.csv", "user_id,item_id,position\nu,c,3\nu,a,1\nu,b,2\n")

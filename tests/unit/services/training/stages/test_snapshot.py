@@ -18,7 +18,9 @@ ITEMS = [
     SnapshotItem("pan", 1, "hash-3", "A pan", None),
 ]
 SEQUENCES = [np.array([0, 1, 2]), np.array([1, 1])]
-SNAPSHOT = Snapshot(ITEMS, SEQUENCES, unknown_interactions=4, short_sequences=2)
+SNAPSHOT = Snapshot(
+    ITEMS, SEQUENCES, unknown_interactions=4, short_sequences=2, non_positive=6, repeated=5
+)
 
 
 def test_a_snapshot_is_read_back_as_it_was_saved(tmp_path):
@@ -27,7 +29,8 @@ def test_a_snapshot_is_read_back_as_it_was_saved(tmp_path):
     assert loaded.items == ITEMS
     assert [sequence.tolist() for sequence in loaded.sequences] == [[0, 1, 2], [1, 1]]
     assert loaded.describe() == SNAPSHOT.describe()
-    assert loaded.describe()["unknown_interactions"] == 4
+    left_out = ("unknown_interactions", "short_sequences", "non_positive", "repeated")
+    assert [loaded.describe()[name] for name in left_out] == [4, 2, 6, 5]
 
 
 def test_the_hash_changes_with_content_and_behaviour_but_not_with_versions():
@@ -47,6 +50,8 @@ def test_the_frequency_counts_the_training_part():
 def test_too_little_data_is_refused_with_the_reason():
     with pytest.raises(InvalidInputError, match="two items"):
         require_enough(replace(SNAPSHOT, items=ITEMS[:1]))
-    with pytest.raises(InvalidInputError, match="no user has 3 interactions"):
+    with pytest.raises(
+        InvalidInputError, match=r"no user has 3 interactions.* 6 were no positives"
+    ):
         require_enough(replace(SNAPSHOT, sequences=[np.array([0, 1])]))
     require_enough(SNAPSHOT)
