@@ -143,6 +143,9 @@ class GatewaySettings(_Section):
     history_limit: int = Field(
         default=200, ge=1, description="interactions read for a recommendation by user_id"
     )
+    keep_recommendations_days: int = Field(
+        default=30, ge=1, description="how long lists given are kept for the metrics of bundles"
+    )
 
 
 class RelaySettings(_Section):
