@@ -267,9 +267,7 @@ class BundleFollower(Generic[Loaded]):
             except Exception as error:
                 problem = f"{type(error).__name__}: {error}"
                 if catalog.failed.get(version) != problem:
-                    log.warning(
-                        "bundle not held", catalog_id=catalog_id, bundle=version, exc_info=error
-                    )
+                    log.warning("bundle not held", bundle=version, exc_info=error)
                 catalog.failed[version] = problem
 
         task = asyncio.create_task(load())

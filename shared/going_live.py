@@ -54,7 +54,10 @@ class GoingLive:
         self._database = database
         self._pipeline = pipeline
         self._notices = notices
-        self._services = {"tokenization": tokenization, "ranking": ranking}
+        self._services: dict[str, TokenizationClient | RankingClient] = {
+            "tokenization": tokenization,
+            "ranking": ranking,
+        }
 
     async def load(self, bundle: BundleReference) -> None:
         """Both services hold the bundle beside the live one, and have warmed it up.

@@ -6,7 +6,7 @@ from contextlib import suppress
 
 import structlog
 from prometheus_client import Counter
-from sqlalchemy.exc import InterfaceError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import InterfaceError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
 from shared.database.recommendations import GivenRecommendation, RecommendationRepository
@@ -85,12 +85,12 @@ class RecommendationLog:
                     log.warning("lists given wait for the database", error=type(error).__name__)
                 self._is_away = True
                 return
-            except SQLAlchemyError as error:
-                DROPPED.inc(len(batch))
-                log.error("lists given were refused", lists=len(batch), exc_info=error)
             except asyncio.CancelledError:
                 self._put_back(batch)
                 raise
+            except Exception as error:  # what one batch meets must not end the log for all others
+                DROPPED.inc(len(batch))
+                log.error("lists given were refused", lists=len(batch), exc_info=error)
             self._is_away = False
 
     def _put_back(self, batch: list[GivenRecommendation]) -> None:

@@ -21,7 +21,7 @@ class BundlesInService:
 
     @property
     def all(self) -> frozenset[str]:
-        return self.with_traffic | ({self.live, self.former} - {None})
+        return self.with_traffic | {v for v in (self.live, self.former) if v is not None}
 
 
 class BundleRepository:

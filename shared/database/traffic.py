@@ -22,7 +22,7 @@ class TrafficRepository:
             .where(TrafficShareRow.catalog_id == self._catalog_id)
             .order_by(TrafficShareRow.version)
         )
-        return {version: percent for version, percent in await self._session.execute(statement)}
+        return {row.version: row.percent for row in await self._session.execute(statement)}
 
     async def replace(self, shares: Mapping[str, float]) -> None:
         """Have these shares and no others."""
