@@ -6,7 +6,6 @@ from datetime import datetime, timedelta
 
 from sqlalchemy import (
     ColumnElement,
-    Select,
     Text,
     and_,
     any_,
@@ -124,7 +123,12 @@ class RecommendationRepository:
         self, catalog_id: str, bundle: str, *, since: datetime | None, until: datetime | None
     ) -> int:
         """How many items of the catalogue stood in those lists; deleted ones do not count."""
-        shown = _items_of(_given(catalog_id, bundle, since, until)).subquery()
+        shown = (
+            select(func.unnest(RecommendationRow.item_ids, type_=Text).label("item_id"))
+            .where(_given(catalog_id, bundle, since, until))
+            .distinct()
+            .subquery()
+        )
         statement = (
             select(func.count())
             .select_from(ItemRow)
@@ -160,8 +164,3 @@ def _given(
         true() if since is None else RecommendationRow.served_at >= since,
         true() if until is None else RecommendationRow.served_at < until,
     )
-
-
-def _items_of(given: ColumnElement[bool]) -> Select[str]:
-    item = func.unnest(RecommendationRow.item_ids, type_=Text).column_valued("item_id")
-    return select(item).select_from(RecommendationRow, item).where(given).distinct()
