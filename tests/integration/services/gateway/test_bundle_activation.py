@@ -2,6 +2,7 @@ import asyncio
 
 import pytest
 
+from shared.database.api_keys import Scope
 from shared.database.semantic_ids import SemanticIdRepository
 
 OLD, NEW, OTHER = "20260101T000000-test", "20260102T000000-next", "20260103T000000-other"
@@ -130,8 +131,8 @@ async def test_wrong_requests_are_named(gateway, is_problem):
     is_problem(await activate(gateway, "no-such-bundle"), 404, cause="no-such-bundle")
     is_problem(await activate(gateway, "%20"), 422, "version")
     is_problem(await activate(gateway, OLD, force="perhaps"), 422, "force")
-    other = await gateway.client_for("other", "admin")
+    other = await gateway.client_for("other", Scope.ADMIN)
     is_problem(await other.post(f"{BUNDLES}/{OLD}/activate"), 404)
-    reader = await gateway.client_for("shop", "read")
+    reader = await gateway.client_for("shop", Scope.READ)
     is_problem(await reader.post(f"{BUNDLES}/{OLD}/activate"), 403)
     is_problem(await reader.post(f"{BUNDLES}/rollback"), 403)

@@ -3,6 +3,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from shared.database.api_keys import Scope
+
 LIVE = "20260101T000000-test"
 METRICS = f"/v1/admin/bundles/{LIVE}/metrics"
 
@@ -88,5 +90,5 @@ async def test_wrong_requests_are_named(gateway, is_problem):
         ({"since": "2026-01-02T00:00:00Z", "until": "2026-01-01T00:00:00Z"}, "until"),
     ):
         is_problem(await gateway.client.get(METRICS, params=params), 422, field)
-    other = await gateway.client_for("other", "admin")
+    other = await gateway.client_for("other", Scope.ADMIN)
     is_problem(await other.get(METRICS), 404)

@@ -6,7 +6,7 @@ from services.gateway.traffic_split import place_of
 
 LIVE, TRIED, OTHER = "20260101T000000-test", "20260102T000000-next", "20260103T000000-other"
 TRAFFIC = "/v1/admin/traffic"
-USERS = [f"user-{number}" for number in range(200)]
+USERS = [f"user-{number}" for number in range(50)]
 
 pytestmark = pytest.mark.integration
 
