@@ -21,7 +21,8 @@ async def prune_bundles(resources: Resources, catalog_id: str) -> list[str]:
     keep = resources.settings.training.keep_bundles
     async with resources.database.transaction() as session:
         bundles = BundleRepository(session, catalog_id)
-        await bundles.lock()
+        # Removing a million rows takes a while: only who changes what answers has to wait for it.
+        await bundles.lock(shared=True)
         in_service = (await bundles.in_service()).all
         others = [row.version for row in await bundles.all() if row.version not in in_service]
         removed = others[max(0, keep - len(in_service)) :]
