@@ -9,6 +9,7 @@ The database is the truth. A load that fails is tried again; what is served stay
 """
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -24,6 +25,8 @@ from shared.notices import Notices
 Loaded = TypeVar("Loaded")
 
 CANCEL_AGAIN_AFTER_S = 0.5
+# Of intervals: what cannot be loaded and is not live must not keep the machine busy with trying.
+PAUSE_AFTER_FAILURE = 10
 
 log = structlog.get_logger()
 
@@ -34,6 +37,12 @@ class _Held(Generic[Loaded]):
     loaded: Loaded
     users: int = 0
     unused: asyncio.Event = field(default_factory=asyncio.Event)
+
+
+@dataclass(frozen=True)
+class _Failure:
+    problem: str
+    try_again_at: float
 
 
 @dataclass(eq=False)
@@ -48,7 +57,7 @@ class _Catalog(Generic[Loaded]):
     switching: asyncio.Lock = field(default_factory=asyncio.Lock)
     looked: bool = False
     problem: str | None = None
-    failed: dict[str, str] = field(default_factory=dict)
+    failed: dict[str, _Failure] = field(default_factory=dict)
 
 
 async def _nothing(catalog_id: str, loaded: object) -> None:
@@ -250,14 +259,16 @@ class BundleFollower(Generic[Loaded]):
         """
         catalog = self._catalogs[catalog_id]
         for version in in_service.all - catalog.held.keys() - catalog.loading.keys():
-            self._load_in_background(catalog_id, version)
+            failure = catalog.failed.get(version)
+            if failure is None or time.monotonic() >= failure.try_again_at:
+                self._load_in_background(catalog_id, version)
         wanted_no_more = catalog.wanted - in_service.all - {catalog.active}
         catalog.wanted = in_service.all
         for version in wanted_no_more & catalog.held.keys():
             self._release(catalog_id, version)
 
     def _load_in_background(self, catalog_id: str, version: str) -> None:
-        """A load that fails is tried again at the next look; its error is told once."""
+        """A load that fails is tried again some looks later; its error is told once."""
         catalog = self._catalogs[catalog_id]
 
         async def load() -> None:
@@ -266,9 +277,11 @@ class BundleFollower(Generic[Loaded]):
                 catalog.failed.pop(version, None)
             except Exception as error:
                 problem = f"{type(error).__name__}: {error}"
-                if catalog.failed.get(version) != problem:
+                before = catalog.failed.get(version)
+                if before is None or before.problem != problem:
                     log.warning("bundle not held", bundle=version, exc_info=error)
-                catalog.failed[version] = problem
+                pause = PAUSE_AFTER_FAILURE * self._interval_s
+                catalog.failed[version] = _Failure(problem, time.monotonic() + pause)
 
         task = asyncio.create_task(load())
         self._background.add(task)

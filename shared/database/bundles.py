@@ -54,17 +54,8 @@ class BundleRepository:
         )
         return (await self._session.execute(statement)).scalar_one_or_none()
 
-    async def former(self) -> BundleRow | None:
-        """The bundle that was live before the live one, if it is still there."""
-        statement = (
-            select(BundleRow)
-            .where(BundleRow.catalog_id == self._catalog_id, BundleRow.state == "retired")
-            .order_by(BundleRow.activated_at.desc(), BundleRow.version.desc())
-            .limit(1)
-        )
-        return (await self._session.execute(statement)).scalar_one_or_none()
-
     async def in_service(self) -> BundlesInService:
+        """The one before is the retired one that was made live last."""
         columns = select(BundleRow.version, BundleRow.state, TrafficShareRow.percent)
         statement = (
             columns.outerjoin(
