@@ -115,7 +115,8 @@ class RankingSettings(_Section):
         default=0.3,
         gt=0,
         le=1,
-        description="of a GPU, for one bundle: live, former and next may be loaded at once",
+        description="of a GPU, for one bundle: live, former and next, or one with traffic, "
+        "may be loaded at once",
     )
     kv_cache_bytes: int = Field(
         default=256 * 2**20,
@@ -173,6 +174,9 @@ class EventSettings(_Section):
     positive_above: float = Field(
         default=3.0,
         description="an event of any kind with a rating up to this is stored, but no positive",
+    )
+    keep_recommendations_days: int = Field(
+        default=30, ge=1, description="how long lists given are kept for the metrics of bundles"
     )
 
 

@@ -16,6 +16,7 @@ from services.gateway.routes import (
     item_batch,
     items,
     recommendations,
+    traffic,
     trainings,
     users,
 )
@@ -33,7 +34,10 @@ TAGS = [
     {"name": "recommendations", "description": "Ranked lists for users"},
     {"name": "events", "description": "What users did, to rank by and to train on"},
     {"name": "users", "description": "What is known of a user"},
-    {"name": "admin", "description": "Training runs and bundles; needs the scope `admin`"},
+    {
+        "name": "admin",
+        "description": "Training runs, bundles, traffic; needs the scope `admin`",
+    },
 ]
 
 
@@ -69,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
         users,
         trainings,
         bundles,
+        traffic,
     ):
         api.include_router(domain.router)
     app.include_router(api)

@@ -8,7 +8,7 @@ import torch
 from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
-from shared.errors import ConflictError
+from shared.errors import GateFailedError
 from shared.modeling.analysis import KeptDistances
 from shared.modeling.modality import Modality
 from shared.modeling.spectrum import Spectrum
@@ -41,13 +41,6 @@ class Gate(BaseModel):
     passed: bool
     explanation: str
     figures: dict[str, float]
-
-
-class GateFailedError(ConflictError):
-    """The bundle is published, but its quality forbids that it goes live."""
-
-    slug = "gate-failed"
-    title = "The bundle is not good enough to go live"
 
 
 def ranking_gate(ndcg: float, live_ndcg: float | None) -> Gate:
