@@ -45,9 +45,7 @@ class Inheritance:
     ) -> "Inheritance":
         """former: the ids of the other catalogue's rows. among: [former] the rows that count; the
         items of the others are new. All count by default."""
-        place = {
-            item: row for row, item in enumerate(former) if among is None or bool(among[row])
-        }
+        place = {item: row for row, item in enumerate(former) if among is None or bool(among[row])}
         return cls(torch.tensor([place.get(item, NEW) for item in items]), content)
 
     @property

@@ -70,8 +70,9 @@ def train_ranker(
 
     embeddings: E_j [I, D_j]. codes: [I, L]. code_embeddings: [L, S, D_LLM] (or random ones).
     form, fused: as in `build_ranker`. sequence: a trained SASRec for a config with weights for its
-    scores; else it is not looked at. start: weights by parameter to begin with (`inherited_ranker`);
-    they are validated before the first step, as epoch 0, so that the result is never worse.
+    scores; else it is not looked at.
+    start: weights by parameter to begin with (`inherited_ranker`); they are validated before the
+    first step, as epoch 0, so that the result is never worse.
     checkpoint_folder: holds a checkpoint that a later call with the same inputs goes on from. On a
     CPU with the same number of threads it ends in the weights of an unbroken run, bit by bit.
     processes: those that train together, each of which makes this call with the same inputs; alone
@@ -485,7 +486,7 @@ def _fingerprint(
         digest.update(ranker.item_encoder.codes(modality).cpu().numpy().tobytes())
     for name, weight in sorted((start or {}).items()):
         digest.update(name.encode())
-        digest.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy())
+        digest.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

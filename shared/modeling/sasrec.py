@@ -352,9 +352,7 @@ def training_windows(
     return windows
 
 
-def _fit(
-    model: SASRec, split: Split, on_progress: OnProgress, stage: str, *, warm: bool
-) -> SASRec:
+def _fit(model: SASRec, split: Split, on_progress: OnProgress, stage: str, *, warm: bool) -> SASRec:
     config = model.config
     generator = np.random.default_rng(config.seed)
     users = _validation_users(split, config, generator)

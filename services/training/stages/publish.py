@@ -14,6 +14,7 @@ from services.training.context import StageContext
 from services.training.gates import failure_of
 from services.training.patience import patiently
 from services.training.pruning import prune_bundles
+from services.training.publish_gates import measured_gates
 from services.training.stages import collaborative, evaluate, quantize, snapshot
 from services.training.stages.snapshot import Snapshot
 from shared.artifacts.bundle import MANIFEST, Manifest, bundle_path
@@ -31,7 +32,7 @@ from shared.modeling.progress import Progress
 from shared.notices import BundleActive
 
 NAME = "publish"
-STEPS = ("write", "store", "record", "load", "catch_up", "go_live")
+STEPS = ("write", "store", "record", "load", "try", "catch_up", "go_live")
 LOAD_TIMEOUT_S = 600.0
 CATCH_UP_ITEMS = 256
 
@@ -41,7 +42,8 @@ log = structlog.get_logger()
 async def run(context: StageContext, folder: Path) -> None:
     """Every step may be repeated: a restarted stage finds what is done and goes on.
 
-    A bundle that fails a gate, or whose request says so, is stored and recorded, but not live.
+    A bundle that fails a gate, or whose request says so, is stored and recorded, but not live. Two
+    of the gates are measured here, once the services have loaded it.
     """
     data = snapshot.load_snapshot(context.work.open(snapshot.NAME))
     path = bundle_path(context.catalog_id, context.version)
@@ -59,6 +61,9 @@ async def run(context: StageContext, folder: Path) -> None:
     bundle = BundleReference(catalog_id=context.catalog_id, version=context.version)
     await _load(context, bundle)
     _report(context, "load")
+    if failure_of(await measured_gates(context, data)) is not None:
+        return
+    _report(context, "try")
     await _catch_up(context)
     _report(context, "catch_up")
     await _go_live(context, data)
