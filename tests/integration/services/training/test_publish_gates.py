@@ -25,7 +25,7 @@ def gates_of(row):
 async def test_real_histories_are_asked_of_the_new_bundle_and_of_the_live_one_in_turns(
     shop, resources, settings, stand_ins
 ):
-    first, second = await shop.queue_run(), None
+    first = await shop.queue_run()
     await run_training(first, settings)
     live = (await shop.training(first)).bundle
     assert {request.bundle for request in stand_ins.ranked} == {live}
@@ -88,9 +88,10 @@ async def test_a_run_killed_after_its_gates_were_measured_does_not_ask_again(
         raise asyncio.CancelledError
 
     run_id = await shop.queue_run()
-    with monkeypatch.context() as patch, pytest.raises(asyncio.CancelledError):
+    with monkeypatch.context() as patch:
         patch.setattr(publish, "_catch_up", killed)
-        await run_training(run_id, settings)
+        with pytest.raises(asyncio.CancelledError):
+            await run_training(run_id, settings)
     assert len(stand_ins.ranked) == 32
     await let_the_lease_run_out(resources, run_id)
 
@@ -98,4 +99,4 @@ async def test_a_run_killed_after_its_gates_were_measured_does_not_ask_again(
     assert len(stand_ins.ranked) == 32
     (row,) = (await rows(resources)).values()
     assert row.state == "live"
-    assert [name for name in gates_of(row)][-2:] == ["smoke", "latency"]
+    assert list(gates_of(row))[-2:] == ["smoke", "latency"]

@@ -1,16 +1,15 @@
 """A second run on a shop that has a live bundle, and what is made of its weights."""
 
-import json
-
 import numpy as np
 import pytest
 
 from services.training.run import run_training
-from services.training.warm_start import load_start
 from shared.artifacts.bundle import open_bundle
+from shared.database.bundles import BundleRepository
 from shared.modeling.modality import Modality
 from shared.modeling.sasrec import SASRec
 from tests.integration.services.training.conftest import TINY
+from tests.integration.services.training.test_run import CountedStages
 
 CATALOG = "shop"
 C, T, V = Modality
@@ -65,8 +64,7 @@ async def test_after_a_few_new_items_a_run_is_warm_and_keeps_the_tokenizer(shop,
     assert f"From the weights of bundle {first.manifest.version}" in readme
 
 
-async def test_a_warm_run_validates_what_it_starts_with(trained, shop, settings, monkeypatch):
-    """A run that cannot learn anything ends where it began: with the live bundle's SASRec."""
+async def test_a_warm_run_that_learns_nothing_ends_where_the_live_bundle_is(trained):
     _, first = await trained()
     nothing_to_learn = {**TINY["collaborative"], "learning_rate": 1e-12}
     _, second = await trained(collaborative=nothing_to_learn)
@@ -138,21 +136,19 @@ async def test_a_warm_start_without_a_live_bundle_fails_and_says_why(shop, setti
     ]
 
 
-async def test_what_a_run_starts_from_is_decided_once(
-    shop, trained, resources, settings, monkeypatch
+async def test_a_run_keeps_to_its_start_when_another_bundle_goes_live_meanwhile(
+    trained, resources, monkeypatch
 ):
-    """Another bundle goes live while it is going on."""
     _, first = await trained()
-    decided = []
+    _, second = await trained(start="cold", seed=5)
+    tokenizer = "mm_rq_vae.safetensors"
+    assert (first.tokenizer / tokenizer).read_bytes() != (second.tokenizer / tokenizer).read_bytes()
 
-    def load_once(folder):
-        start = load_start(folder)
-        decided.append(json.loads(start.model_dump_json()))
-        return start
+    async def roll_back(_context) -> None:
+        async with resources.database.transaction() as session:
+            await BundleRepository(session, CATALOG).make_live(first.manifest.version)
 
-    for module in ("sasrec_making", "stages.quantize", "stages.finetune"):
-        monkeypatch.setattr(f"services.training.{module}.load_start", load_once)
-    _, second = await trained()
-    assert len(decided) == 4
-    assert all(start == second.manifest.config["start"] for start in decided)
-    assert decided[0]["parent"] == first.manifest.version
+    CountedStages(monkeypatch).before["quantize"] = roll_back
+    _, third = await trained()
+    assert third.manifest.config["start"]["parent"] == second.manifest.version
+    assert (third.tokenizer / tokenizer).read_bytes() == (second.tokenizer / tokenizer).read_bytes()
