@@ -33,6 +33,9 @@ RANKER_SIZES = ("lora", "train_base", "temperature")
 Treatment = Literal["kept", "warm", "cold"]
 Treatments = Mapping[TrainedStage, Treatment]
 
+COLD: Treatments = dict.fromkeys(("collaborative", "sequence", "quantize", "finetune"), "cold")
+WARM: Treatments = {**dict.fromkeys(COLD, "warm"), "quantize": "kept"}
+
 
 class Start(BaseModel):
     """parent: the bundle whose weights are used; None where none are. reason: why so.
@@ -98,20 +101,16 @@ def decide(
         return _of_a_subset(request, request.stages, configs, encoders, data, live)
     if request.start == "cold":
         return _cold("a cold start was asked for", data, live)
-    obstacles = obstacles_to(_WARM, configs, encoders, data, live)
+    obstacles = obstacles_to(WARM, configs, encoders, data, live)
     if request.start == "warm":
         if obstacles:
             raise InvalidInputError.of("start", f"cannot be warm: {'; '.join(obstacles)}")
-        return _from(live, _WARM, "a warm start was asked for", data)
+        return _from(live, WARM, "a warm start was asked for", data)
     if live is not None and not obstacles:
         obstacles = _too_much_is_new(settings, data, live)
     if obstacles:
         return _cold("; ".join(obstacles), data, live)
-    return _from(live, _WARM, "little of the data is new", data)
-
-
-_COLD: Treatments = dict.fromkeys(("collaborative", "sequence", "quantize", "finetune"), "cold")
-_WARM: Treatments = {**dict.fromkeys(_COLD, "warm"), "quantize": "kept"}
+    return _from(live, WARM, "little of the data is new", data)
 
 
 def _of_a_subset(
@@ -124,14 +123,14 @@ def _of_a_subset(
 ) -> Start:
     """What is named is trained: from nothing where the tokenizer is made anew, since a ranker
     cannot read other codes, and where the request says so."""
-    if set(named) == set(_COLD):
+    if set(named) == set(COLD):
         return _cold("all stages are named", data, live)
-    anew = _COLD if "quantize" in named or request.start == "cold" else _WARM
-    stages: Treatments = {stage: anew[stage] if stage in named else "kept" for stage in _COLD}
+    anew = COLD if "quantize" in named or request.start == "cold" else WARM
+    stages: Treatments = {stage: anew[stage] if stage in named else "kept" for stage in COLD}
     obstacles = obstacles_to(stages, configs, encoders, data, live)
     if obstacles:
         raise InvalidInputError.of(
-            "stages", f"leave some to the live bundle, which cannot be: {'; '.join(obstacles)}"
+            "stages", f"leave some to the live bundle, and {'; '.join(obstacles)}"
         )
     return _from(live, stages, f"only {', '.join(named)} are named", data)
 
@@ -151,15 +150,15 @@ def obstacles_to(
     used = {stage for stage, treatment in stages.items() if treatment != "cold"}
     obstacles: list[str] = []
     if not set(live.catalogue.item_ids) & set(data.item_ids):
-        obstacles.append("none of its items is left")
+        obstacles.append("none of the live bundle's items is left")
     if "quantize" in used and dict(encoders) != live.manifest.encoders:
-        obstacles.append("its vectors come from other encoders")
+        obstacles.append("the live bundle's vectors come from other encoders")
     different = list(_differences(used, former, own))
     if different:
-        obstacles.append(f"it was made with another {', '.join(different)}")
+        obstacles.append(f"the live bundle was made with another {', '.join(different)}")
     needs_sequence = bool(configs.ranker.sequence_weights)
     if "sequence" in used and needs_sequence and not live.sequence.is_dir():
-        obstacles.append("it has no SASRec of the sequence stage")
+        obstacles.append("the live bundle has no SASRec of the sequence stage")
     return obstacles
 
 
@@ -167,7 +166,7 @@ def _differences(
     used: Set[TrainedStage], former: Mapping[str, Any], own: Mapping[str, Any]
 ) -> Iterator[str]:
     """The settings on which the weights' shapes and meaning depend, and that are not the same."""
-    quantizer = sorted({*former["quantizer"], *own["quantizer"]} - {"seed"})
+    quantizer = sorted({*former.get("quantizer", {}), *own["quantizer"]} - {"seed"})
     depends: Sequence[tuple[TrainedStage, str, Iterable[str]]] = (
         ("collaborative", "collaborative", SIZES),
         ("sequence", "sequence", SIZES),
@@ -177,9 +176,8 @@ def _differences(
     )
     for stage, section, names in depends:
         if stage in used:
-            for name in names:
-                if former[section].get(name) != own[section].get(name):
-                    yield f"{section}.{name}"
+            known = former.get(section, {})
+            yield from (f"{section}.{n}" for n in names if known.get(n) != own[section].get(n))
 
 
 def _too_much_is_new(settings: TrainingSettings, data: Snapshot, live: Bundle) -> list[str]:
@@ -216,7 +214,7 @@ def _from(live: Bundle | None, stages: Treatments, reason: str, data: Snapshot) 
 
 def _cold(reason: str, data: Snapshot, live: Bundle | None) -> Start:
     shares = {} if live is None else _shares(data, live)
-    return Start(parent=None, stages=dict(_COLD), reason=reason, **shares)
+    return Start(parent=None, stages=dict(COLD), reason=reason, **shares)
 
 
 def _shares(data: Snapshot, live: Bundle) -> dict[str, float]:

@@ -132,7 +132,7 @@ def test_settings_that_only_say_how_to_train_do_not_matter(live, request_):
 
 def test_other_encoders_start_cold(live):
     start = decided(live, encoders={**ENCODERS, Modality.TEXT: "text-2"})
-    assert start.reason == "its vectors come from other encoders"
+    assert start.reason == "the live bundle's vectors come from other encoders"
     assert not decided(live, encoders={Modality.TEXT: "text-1"}).is_warm
 
 
@@ -151,7 +151,7 @@ def test_what_was_asked_for_is_done_however_much_is_new(live):
 def test_a_warm_start_from_nothing_is_refused(live):
     with pytest.raises(InvalidInputError, match="no live bundle"):
         decided(None, start="warm")
-    with pytest.raises(InvalidInputError, match="none of its items is left"):
+    with pytest.raises(InvalidInputError, match="items is left"):
         decided(live, snapshot(["x", "y", "z"]), start="warm")
 
 
