@@ -263,6 +263,14 @@ async def test_a_catalogue_without_interactions_fails_with_the_reason(resources,
     assert training.problem["errors"][0]["field"] == "items"
 
 
+# SASRec finds the topics, and adds its scores to the ranker's.
+WELL_TRAINED = {
+    **TINY["collaborative"],
+    "epochs": 150,
+    "patience": 150,
+    "learning_rate": 0.01,
+    "dropout": 0.1,
+}
 UNTRAINED = {
     "start": "cold",
     "collaborative": {**TINY["collaborative"], "epochs": 1, "learning_rate": 1e-9},
@@ -280,7 +288,7 @@ async def test_a_bundle_that_ranks_worse_than_the_live_one_is_published_but_not_
     shop, resources, settings, stand_ins
 ):
     """On new data: the live bundle is measured on it too."""
-    first = await shop.queue_run(collaborative={**TINY["collaborative"], "epochs": 20})
+    first = await shop.queue_run(collaborative=WELL_TRAINED)
     await run_training(first, settings)
     live_version = (await shop.training(first)).bundle
     stand_ins.loaded.clear()
