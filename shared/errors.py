@@ -8,9 +8,11 @@ MmesidError                 500
 ├── ForbiddenError          403  the key lacks the scope
 ├── NotFoundError           404
 ├── ConflictError           409  the state of the thing does not allow it
+│   └── GateFailedError     409  the bundle is not good enough to go live
 ├── PayloadTooLargeError    413  too many bytes, or an image of too many pixels
 ├── OverloadedError         429  the queue is full: try again after `retry_after_s`
 ├── UnavailableError        503  a service or a model this needs is not there now
+│   └── BundleNotLoadedError 503 the bundle named is not held by the service
 └── AbandonedError          499  the client went away before its answer
 """
 
@@ -123,6 +125,13 @@ class ConflictError(MmesidError):
     title = "Conflict"
 
 
+class GateFailedError(ConflictError):
+    """The bundle is published, but its quality forbids that it goes live."""
+
+    slug = "gate-failed"
+    title = "The bundle is not good enough to go live"
+
+
 class PayloadTooLargeError(MmesidError):
     """Too many bytes, or an image of too many pixels."""
 
@@ -147,6 +156,13 @@ class UnavailableError(MmesidError):
     title = "Temporarily unavailable"
 
 
+class BundleNotLoadedError(UnavailableError):
+    """The bundle named is not held by the service that was asked."""
+
+    slug = "bundle-not-loaded"
+    title = "The bundle is not loaded"
+
+
 class AbandonedError(MmesidError):
     """The client went away before its answer; only metrics and logs see this."""
 
@@ -159,8 +175,8 @@ BY_SLUG: dict[str, type[MmesidError]] = {
     error.slug: error
     for error in (
         InvalidInputError, BrokenImageError, UnknownItemsError, UnauthenticatedError,
-        ForbiddenError, NotFoundError, ConflictError, PayloadTooLargeError, OverloadedError,
-        UnavailableError, AbandonedError, MmesidError,
+        ForbiddenError, NotFoundError, ConflictError, GateFailedError, PayloadTooLargeError,
+        OverloadedError, UnavailableError, BundleNotLoadedError, AbandonedError, MmesidError,
     )
 }  # fmt: skip
 

@@ -115,7 +115,8 @@ class RankingSettings(_Section):
         default=0.3,
         gt=0,
         le=1,
-        description="of a GPU, for one bundle: live, former and next may be loaded at once",
+        description="of a GPU, for one bundle: live, former and next, or one with traffic, "
+        "may be loaded at once",
     )
     kv_cache_bytes: int = Field(
         default=256 * 2**20,
@@ -142,6 +143,9 @@ class GatewaySettings(_Section):
     )
     history_limit: int = Field(
         default=200, ge=1, description="interactions read for a recommendation by user_id"
+    )
+    keep_recommendations_days: int = Field(
+        default=30, ge=1, description="how long lists given are kept for the metrics of bundles"
     )
 
 

@@ -15,6 +15,7 @@ from services.gateway.routes import (
     item_batch,
     items,
     recommendations,
+    traffic,
     trainings,
 )
 from shared.errors import (
@@ -30,7 +31,10 @@ TAGS = [
     {"name": "items", "description": "The catalogue: items and their semantic IDs"},
     {"name": "recommendations", "description": "Ranked lists for users"},
     {"name": "events", "description": "What users did, to rank by and to train on"},
-    {"name": "admin", "description": "Training runs and bundles; needs the scope `admin`"},
+    {
+        "name": "admin",
+        "description": "Training runs, bundles, traffic; needs the scope `admin`",
+    },
 ]
 
 
@@ -57,7 +61,7 @@ def create_app(settings: Settings) -> FastAPI:
             UnauthenticatedError, ForbiddenError, InvalidInputError, UnavailableError
         )
     )
-    for domain in (item_batch, items, recommendations, events, trainings, bundles):
+    for domain in (item_batch, items, recommendations, events, trainings, bundles, traffic):
         api.include_router(domain.router)
     app.include_router(api)
 

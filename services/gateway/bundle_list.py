@@ -13,10 +13,10 @@ class BundleList:
     async def all(self, catalog_id: str) -> Bundles:
         async with self._database.transaction() as session:
             rows = await BundleRepository(session, catalog_id).all()
-        return Bundles(bundles=[_view(row) for row in rows])
+        return Bundles(bundles=[bundle_view(row) for row in rows])
 
 
-def _view(row: BundleRow) -> Bundle:
+def bundle_view(row: BundleRow) -> Bundle:
     metrics = {**row.manifest["metrics"]}
     gates = metrics.pop("gates", [])
     return Bundle(

@@ -8,13 +8,18 @@ import httpx
 
 from services.gateway.access import AccessControl
 from services.gateway.batch_intake import BatchIntake
+from services.gateway.bundle_activation import BundleActivation
 from services.gateway.bundle_list import BundleList
+from services.gateway.bundle_metrics import BundleMetricsReader
 from services.gateway.event_recording import EventRecorder
 from services.gateway.item_images import ItemImages
 from services.gateway.item_intake import ItemIntake
 from services.gateway.item_reading import ItemReader
 from services.gateway.readiness import Readiness
+from services.gateway.recommendation_log import RecommendationLog
 from services.gateway.recommending import Recommender
+from services.gateway.traffic_control import TrafficControl
+from services.gateway.traffic_split import TrafficSplit
 from services.gateway.training_queue import TrainingQueue
 from services.gateway.training_runs import TrainingRuns
 from shared.artifacts.store import ArtifactStore
@@ -22,7 +27,9 @@ from shared.clients.embedding import EmbeddingClient
 from shared.clients.ranking import RankingClient
 from shared.clients.tokenization import TokenizationClient
 from shared.database.session import Database
+from shared.going_live import GoingLive
 from shared.ingestion.pipeline import ItemPipeline
+from shared.notices import Notices
 from shared.settings import Settings
 
 
@@ -36,6 +43,9 @@ class Resources:
     recommender: Recommender
     trainings: TrainingRuns
     bundles: BundleList
+    activation: BundleActivation
+    traffic: TrafficControl
+    metrics: BundleMetricsReader
     readiness: Readiness
 
 
@@ -51,6 +61,8 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         stack.push_async_callback(tokenization.close)
         ranking = RankingClient(settings.services)
         stack.push_async_callback(ranking.close)
+        notices = Notices(settings.redis)
+        stack.push_async_callback(notices.close)
         # The proxies of the environment are not for us: addresses are checked and pinned here.
         web = await stack.enter_async_context(httpx.AsyncClient(trust_env=False))
 
@@ -58,6 +70,13 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         pipeline = ItemPipeline(
             database, artifacts, embedding=embedding, tokenization=tokenization, ranking=ranking
         )
+        going_live = GoingLive(
+            database, pipeline, notices, tokenization=tokenization, ranking=ranking
+        )
+        split = TrafficSplit(database)
+        given = RecommendationLog(database)
+        given.start()
+        stack.push_async_callback(given.close)
         reader = ItemReader(database, tokenization)
         intake = ItemIntake(
             database,
@@ -77,9 +96,12 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             reader=reader,
             events=EventRecorder(database),
             recommender=Recommender(
-                database, ranking, history_limit=settings.gateway.history_limit
+                database, ranking, split, given, history_limit=settings.gateway.history_limit
             ),
             trainings=TrainingRuns(database, TrainingQueue(settings.redis)),
             bundles=BundleList(database),
+            activation=BundleActivation(database, going_live),
+            traffic=TrafficControl(database, going_live, split),
+            metrics=BundleMetricsReader(database),
             readiness=Readiness(database, settings, web),
         )

@@ -158,8 +158,9 @@ class TokenizationService:
         if catalog_id in self._swept:
             return
         self._swept.add(catalog_id)
-        kept = {*self.follower.held(catalog_id).values(), *self._filling[catalog_id]}
-        kept_collections = {held.index.collection for held in kept}
+        filling = {bundle.version for bundle in self._filling[catalog_id]}
+        kept = self.follower.wanted(catalog_id) | filling
+        kept_collections = {collection_of(catalog_id, version) for version in kept}
         for collection in await self._store.collections():
             if collection.startswith(f"{catalog_id}.") and collection not in kept_collections:
                 await self._store.drop(collection)

@@ -9,7 +9,7 @@ from torch import Tensor
 from services.training.live_comparison import Comparison
 from services.training.smoke import Trial, all_score_alike, percentile_95
 from shared.contracts.admin import Gate
-from shared.errors import ConflictError
+from shared.errors import GateFailedError
 from shared.modeling.analysis import KeptDistances
 from shared.modeling.modality import Modality
 from shared.modeling.spectrum import Spectrum
@@ -33,13 +33,6 @@ FEWEST_DISTANCES = 100
 # healthy table fills most of them; E_c alone, projected into 4096 dimensions, fills 1.6 %.
 LOWEST_HEALTHY_SHARE = 0.05
 LOWEST_HEALTHY = 2
-
-
-class GateFailedError(ConflictError):
-    """The bundle is published, but its quality forbids that it goes live."""
-
-    slug = "gate-failed"
-    title = "The bundle is not good enough to go live"
 
 
 def ranking_gate(ndcg: float, comparison: Comparison | None) -> Gate:

@@ -16,6 +16,7 @@ import structlog
 from prometheus_client import Counter, Gauge, start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.training.forgetting import forget_recommendations
 from services.training.resend import Resender
 from services.training.resources import Resources, open_resources
 from shared.database.outbox import OutboxRepository
@@ -26,6 +27,7 @@ from shared.settings import RelaySettings, Settings
 
 # Claimed rows come back when their relay dies; processing a batch takes far less.
 CLAIM_S = 120.0
+FORGET_EVERY_S = 60.0
 LONGEST_LOGGED_ERROR = 500
 
 CHANGES = Counter("mmesid_relay_changes_total", "Changes of items, by how they ended", ["result"])
@@ -118,6 +120,7 @@ async def relay_forever(settings: Settings, *, metrics_port: int | None = None) 
         await asyncio.gather(
             _deliver_until(stop, Relay(resources), settings.relay.interval_s),
             _resend_until(stop, Resender(resources), settings.relay.interval_s),
+            _forget_until(stop, resources),
         )
         log.info("relay stopped")
 
@@ -140,6 +143,15 @@ async def _resend_until(stop: asyncio.Event, resender: Resender, interval_s: flo
         except (SQLAlchemyError, OSError) as error:
             log.warning("training runs not read", error=str(error))
         await _pause(stop, interval_s)
+
+
+async def _forget_until(stop: asyncio.Event, resources: Resources) -> None:
+    while not stop.is_set():
+        try:
+            await forget_recommendations(resources)
+        except (SQLAlchemyError, OSError) as error:
+            log.warning("lists given not forgotten", error=str(error))
+        await _pause(stop, FORGET_EVERY_S)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

@@ -11,6 +11,7 @@ from shared.clients.embedding import EmbeddingClient
 from shared.clients.ranking import RankingClient
 from shared.clients.tokenization import TokenizationClient
 from shared.database.session import Database
+from shared.going_live import GoingLive
 from shared.ingestion.pipeline import ItemPipeline
 from shared.notices import Notices
 from shared.settings import Settings
@@ -27,6 +28,7 @@ class Resources:
     notices: Notices
     redis: Redis
     pipeline: ItemPipeline
+    going_live: GoingLive
 
 
 @asynccontextmanager
@@ -49,6 +51,18 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
         pipeline = ItemPipeline(
             database, store, embedding=embedding, tokenization=tokenization, ranking=ranking
         )
+        going_live = GoingLive(
+            database, pipeline, notices, tokenization=tokenization, ranking=ranking
+        )
         yield Resources(
-            settings, database, store, embedding, tokenization, ranking, notices, redis, pipeline
+            settings,
+            database,
+            store,
+            embedding,
+            tokenization,
+            ranking,
+            notices,
+            redis,
+            pipeline,
+            going_live,
         )

@@ -17,9 +17,9 @@ from services.training.stages.snapshot import Snapshot
 from shared.contracts.common import BundleReference
 from shared.contracts.ranking import RankRequest, RankResponse
 from shared.errors import MmesidError, OverloadedError, UnavailableError
+from shared.going_live import LOAD_TIMEOUT_S
 
 LONGEST_LIST = 10
-LOAD_TIMEOUT_S = 600.0
 
 
 @dataclass(frozen=True)

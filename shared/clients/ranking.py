@@ -34,9 +34,11 @@ class RankingClient:
             "POST", "/bundles/load", BundleStatus, body=bundle, timeout_s=timeout_s
         )
 
-    async def activate_bundle(self, bundle: BundleReference) -> BundleStatus:
+    async def activate_bundle(self, bundle: BundleReference, *, timeout_s: float) -> BundleStatus:
         """Serve from a loaded bundle."""
-        return await self._http.call("POST", "/bundles/activate", BundleStatus, body=bundle)
+        return await self._http.call(
+            "POST", "/bundles/activate", BundleStatus, body=bundle, timeout_s=timeout_s
+        )
 
     async def close(self) -> None:
         await self._http.close()

@@ -4,7 +4,7 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, ValidationInfo, field_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from shared.contracts.common import BundleVersion, Contract, Problem
 
@@ -108,3 +108,73 @@ class Bundle(Contract):
 
 class Bundles(Contract):
     bundles: list[Bundle] = Field(description="newest first")
+
+
+class BundleActivate(Contract):
+    force: bool = Field(default=False, description="go live although a gate failed")
+
+
+class TrafficShare(Contract):
+    version: BundleVersion
+    percent: float = Field(gt=0, lt=100, description="of the users")
+
+
+class TrafficUpdate(Contract):
+    """The bundles that get a share of the users; an empty list gives all to the live one."""
+
+    model_config = ConfigDict(
+        json_schema_extra={
+            "example": {"shares": [{"version": "20261126T091500-4b1f", "percent": 10}]}
+        }
+    )
+
+    shares: list[TrafficShare] = Field(max_length=5)
+    force: bool = Field(default=False, description="take bundles of which a gate failed, too")
+
+    @model_validator(mode="after")
+    def shares_fit_together(self) -> "TrafficUpdate":
+        if len({share.version for share in self.shares}) < len(self.shares):
+            raise ValueError("shares: a bundle can have only one")
+        if sum(share.percent for share in self.shares) > 100:
+            raise ValueError("shares: they are more than 100 percent together")
+        return self
+
+
+class Traffic(Contract):
+    """Who is served by what. A user gets the same bundle as long as the shares do not change."""
+
+    live: BundleVersion | None
+    live_percent: float = Field(description="what the shares leave")
+    shares: list[TrafficShare] = Field(description="in the order of the versions")
+
+
+class Rate(Contract):
+    """A share of all trials, with its 95 % confidence interval by Wilson."""
+
+    value: float
+    low: float
+    high: float
+
+
+class BundleMetrics(Contract):
+    """What came of the lists that a bundle gave from `since` to `until`."""
+
+    version: BundleVersion
+    since: datetime | None
+    until: datetime | None
+    recommendations: int = Field(description="lists given")
+    users: int = Field(description="different users among those that were named")
+    impressions: int = Field(description="items shown")
+    clicks: int = Field(
+        description="items shown with a click, cart, purchase, rating or interaction of them "
+        "that echoes the list's recommendation_id"
+    )
+    conversions: int = Field(description="items shown with such a purchase")
+    click_through_rate: Rate | None = Field(description="clicks / impressions")
+    conversion_rate: Rate | None = Field(description="conversions / impressions")
+    coverage: float | None = Field(description="of the catalogue's items, the share shown")
+    latency_p50_ms: float | None = Field(description="from the request to its answer, median")
+    latency_p95_ms: float | None
+    fallback_share: float | None = Field(
+        description="of the lists, made by something simpler than the ranker as it was away"
+    )

@@ -173,7 +173,11 @@ class EventResult(Contract):
 
 
 class RecommendationRequest(Contract):
-    """A history, or a user whose events are known. Neither has to be long: one item will do."""
+    """A history, or a user whose events are known. Neither has to be long: one item will do.
+
+    With both, the history is what is ranked by; the user decides which bundle answers while the
+    traffic is split, and is counted in its metrics.
+    """
 
     model_config = ConfigDict(
         json_schema_extra={
@@ -192,8 +196,8 @@ class RecommendationRequest(Contract):
 
     @model_validator(mode="after")
     def history_or_user(self) -> "RecommendationRequest":
-        if (self.history is None) == (self.user_id is None):
-            raise ValueError("give history or user_id, one of the two")
+        if self.history is None and self.user_id is None:
+            raise ValueError("give history or user_id, at least one of the two")
         return self
 
 

@@ -1,13 +1,27 @@
-"""Bundles: which exist, and which one is live."""
+"""Bundles: which exist, and which ones answer."""
 
+from dataclasses import dataclass
 from typing import Any
 from uuid import UUID
 
 from sqlalchemy import delete, func, select, update
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.tables import BundleRow
+from shared.database.tables import BundleRow, TrafficShareRow
 from shared.errors import NotFoundError
+
+
+@dataclass(frozen=True)
+class BundlesInService:
+    """What services hold of a catalogue: the live bundle, the one before, those with traffic."""
+
+    live: str | None
+    former: str | None
+    with_traffic: frozenset[str]
+
+    @property
+    def all(self) -> frozenset[str]:
+        return self.with_traffic | {v for v in (self.live, self.former) if v is not None}
 
 
 class BundleRepository:
@@ -51,6 +65,34 @@ class BundleRepository:
         )
         return (await self._session.execute(statement)).scalar_one_or_none()
 
+    async def in_service(self) -> BundlesInService:
+        """The one before is the retired one that was made live last."""
+        columns = select(BundleRow.version, BundleRow.state, TrafficShareRow.percent)
+        statement = (
+            columns.outerjoin(
+                TrafficShareRow,
+                (TrafficShareRow.catalog_id == BundleRow.catalog_id)
+                & (TrafficShareRow.version == BundleRow.version),
+            )
+            .where(BundleRow.catalog_id == self._catalog_id)
+            .order_by(BundleRow.activated_at.desc().nulls_last(), BundleRow.version.desc())
+        )
+        rows = (await self._session.execute(statement)).all()
+        return BundlesInService(
+            live=next((version for version, state, _ in rows if state == "live"), None),
+            former=next((version for version, state, _ in rows if state == "retired"), None),
+            with_traffic=frozenset(version for version, _, share in rows if share is not None),
+        )
+
+    async def lock(self, *, shared: bool = False) -> None:
+        """Until the transaction ends nobody else changes which bundles of the catalogue answer.
+
+        Several may hold it `shared`: none of them changes anything, and nobody else does.
+        """
+        lock = func.pg_advisory_xact_lock_shared if shared else func.pg_advisory_xact_lock
+        key = func.hashtextextended(f"bundles of {self._catalog_id}", 0)
+        await self._session.execute(select(lock(key)))
+
     async def all(self) -> list[BundleRow]:
         """Newest first."""
         statement = (
@@ -65,6 +107,10 @@ class BundleRepository:
 
         Raises NotFoundError where there is no such bundle: the live one stays live.
         """
+        await self.lock()
+        live = await self.live()
+        if live is not None and live.version == version:
+            return
         if await self.get(version) is None:
             raise NotFoundError(f"bundle {version} of catalogue {self._catalog_id} does not exist")
         await self._session.execute(

@@ -310,7 +310,10 @@ class TrafficShareRow(Base):
 
 
 class RecommendationRow(Base):
-    """A list that was given to somebody: what events with its id are attributed to."""
+    """A list that was given to somebody: what events with its id are attributed to.
+
+    Rows come in the order of their time, so an index of blocks finds the old ones.
+    """
 
     __tablename__ = "recommendations"
     __table_args__ = (
@@ -321,6 +324,7 @@ class RecommendationRow(Base):
             "user_id",
             postgresql_where=text("user_id IS NOT NULL"),
         ),
+        Index("ix_recommendations_served_at", "served_at", postgresql_using="brin"),
     )
 
     catalog_id: Mapped[str] = mapped_column(primary_key=True)
@@ -328,6 +332,7 @@ class RecommendationRow(Base):
     bundle: Mapped[str]
     user_id: Mapped[str | None]
     source: Mapped[str]
+    fallback: Mapped[str | None]
     item_ids: Mapped[list[str]]
     latency_ms: Mapped[float]
     served_at: Mapped[datetime]

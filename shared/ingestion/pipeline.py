@@ -15,6 +15,7 @@ from shared.clients.ranking import RankingClient
 from shared.clients.tokenization import TokenizationClient
 from shared.contracts.ranking import UpsertItemsRequest
 from shared.contracts.tokenization import IndexRequest
+from shared.database.bundles import BundleRepository
 from shared.database.embeddings import EmbeddingRepository
 from shared.database.items import ItemRepository
 from shared.database.outbox import OutboxRepository
@@ -25,7 +26,7 @@ from shared.errors import MmesidError, NotFoundError
 from shared.ingestion.change import Action, Change, Outcome, Result, outcome_of_error
 from shared.ingestion.content_vectors import Vectors, content_vectors
 from shared.ingestion.ready_item import ReadyItem
-from shared.ingestion.target_bundle import TargetBundle, is_live, target_bundle
+from shared.ingestion.target_bundle import TargetBundle, target_bundle
 from shared.ingestion.tokenizing import tokenize
 
 GROUP_SIZE = 64  # at some thousand numbers an item, requests of a few MB
@@ -33,10 +34,14 @@ GROUP_SIZE = 64  # at some thousand numbers an item, requests of a few MB
 
 @dataclass(frozen=True)
 class _Work:
-    """The upserts of a group that are not stale, and what they are done with."""
+    """The upserts of a group that are not stale, and what they are done with.
+
+    with_traffic: the bundles that some of the users are served from besides the live one.
+    """
 
     catalog_id: str
     target: TargetBundle
+    with_traffic: frozenset[str]
     rows: Mapping[Change, ItemRow]
     stored: Mapping[str, Vectors]
 
@@ -69,6 +74,7 @@ class ItemPipeline:
 
         `bundle`: make the semantic IDs of this bundle ahead of its going live. Then neither the
         items' status nor the outbox is touched: under the live bundle the changes are still due.
+        Otherwise it is the live bundle, and those with a share of the traffic after it.
         """
         ordered = sorted(set(changes), key=lambda change: (change.item_id, change.version))
         deletes = [change for change in ordered if change.action is Action.DELETE]
@@ -115,14 +121,27 @@ class ItemPipeline:
         except MmesidError as error:
             return outcomes + [Outcome(item.change, Result.POSTPONED, error) for item in stored]
         done = [item.change for item in stored]
-        if bundle is None and not await self._settle(work, done):
-            return outcomes + await self._upsert(catalog_id, done, bundle=None)
+        if bundle is None:
+            return outcomes + await self._finish(work, done)
         return outcomes + [Outcome(change, Result.READY) for change in done]
+
+    async def _finish(self, work: _Work, changes: Sequence[Change]) -> list[Outcome]:
+        """What the live bundle has, those with traffic get too; then it leaves the outbox."""
+        left: dict[Change, Outcome] = {}
+        for version in sorted(work.with_traffic):
+            for outcome in await self._upsert(work.catalog_id, changes, bundle=version):
+                if not outcome.is_final:
+                    left[outcome.change] = outcome
+        done = [change for change in changes if change not in left]
+        if done and not await self._settle(work, done):
+            return [*left.values(), *await self._upsert(work.catalog_id, done, bundle=None)]
+        return [*left.values(), *(Outcome(change, Result.READY) for change in done)]
 
     async def _read(self, catalog_id: str, changes: Sequence[Change], bundle: str | None) -> _Work:
         """The items as they are now, with the vectors known of them."""
         async with self._database.transaction() as session:
             target = await target_bundle(session, catalog_id, bundle)
+            in_service = await BundleRepository(session, catalog_id).in_service()
             found = await ItemRepository(session, catalog_id).get_many(
                 [change.item_id for change in changes]
             )
@@ -134,7 +153,7 @@ class ItemPipeline:
             stored = await EmbeddingRepository(session, catalog_id).of_items(
                 [change.item_id for change in rows], target.revisions
             )
-        return _Work(catalog_id, target, rows, stored)
+        return _Work(catalog_id, target, in_service.with_traffic, rows, stored)
 
     async def _make(self, work: _Work) -> tuple[list[ReadyItem], list[Outcome]]:
         """Embed and tokenize; the outcomes are those of the items that have a problem."""
@@ -227,13 +246,16 @@ class ItemPipeline:
         )
 
     async def _settle(self, work: _Work, changes: Sequence[Change]) -> bool:
-        """Take changes from the outbox; false, with nothing done, where another bundle went live.
+        """Take changes from the outbox; false, with nothing done, where another bundle answers now.
 
-        Going live enqueues what the new bundle lacks and finds these changes enqueued still, so
-        removing them then would lose them for the new bundle.
+        A bundle that goes live, or gets traffic, has what it lacks enqueued and finds these changes
+        enqueued still, so removing them then would lose them for it.
         """
         async with self._database.transaction() as session:
-            if not await is_live(session, work.catalog_id, work.target.version):
+            bundles = BundleRepository(session, work.catalog_id)
+            await bundles.lock(shared=True)
+            now = await bundles.in_service()
+            if now.live != work.target.version or not now.with_traffic <= work.with_traffic:
                 return False
             await OutboxRepository(session).remove(
                 work.catalog_id, {change.item_id: change.version for change in changes}

@@ -7,7 +7,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.contracts.embedding import EmbedResponse
 from shared.database.bundles import BundleRepository
-from shared.database.tables import BundleRow
 from shared.errors import NotFoundError, UnavailableError
 from shared.modeling.modality import CONTENT_MODALITIES, Modality
 
@@ -58,14 +57,3 @@ async def target_bundle(
             if modality.value in encoders
         },
     )
-
-
-async def is_live(session: AsyncSession, catalog_id: str, version: str) -> bool:
-    """Whether the bundle is live, and stays so until this transaction ends."""
-    row = await session.get(
-        BundleRow,
-        (catalog_id, version),
-        populate_existing=True,
-        with_for_update={"read": True},
-    )
-    return row is not None and row.state == "live"

@@ -15,7 +15,7 @@ import pytest
 import uvicorn
 from fastapi import FastAPI
 
-from shared.contracts.common import Problem
+from shared.contracts.common import BundleReference, BundleStatus, Problem
 from shared.contracts.embedding import EmbedInput, EmbedOutput, EmbedRequest, EmbedResponse
 from shared.contracts.empty import Done
 from shared.contracts.ranking import (
@@ -37,6 +37,7 @@ from shared.contracts.tokenization import (
 )
 from shared.errors import (
     BrokenImageError,
+    BundleNotLoadedError,
     InvalidInputError,
     NotFoundError,
     UnavailableError,
@@ -57,14 +58,18 @@ def numbers_of(data: bytes, count: int) -> list[float]:
 
 
 class StandIn:
-    """A service that can be told to be down, or slow."""
+    """A service that can be told to be down, slow, or to answer only when `gate` is open."""
 
     def __init__(self) -> None:
         self.app = FastAPI()
         install_problem_handlers(self.app)
         self.is_down = False
         self.delay_s = 0.0
+        self.gate = asyncio.Event()
+        self.gate.set()
         self.requests: list[Any] = []
+        self.loaded: set[str] = {BUNDLE}
+        self.active: dict[str, str] = {}
 
     async def receive(self, request: Any) -> None:
         self.requests.append(request)
@@ -72,6 +77,31 @@ class StandIn:
             await asyncio.sleep(self.delay_s)
         if self.is_down:
             raise UnavailableError("the stand-in is down")
+        await self.gate.wait()
+
+    def hold_bundles(self) -> None:
+        """Bundles are loaded and activated, as far as their names go."""
+
+        @self.app.post("/bundles/load")
+        async def load(bundle: BundleReference) -> BundleStatus:
+            await self.receive(("load", bundle.version))
+            self.loaded.add(bundle.version)
+            return self._status(bundle)
+
+        @self.app.post("/bundles/activate")
+        async def activate(bundle: BundleReference) -> BundleStatus:
+            await self.receive(("activate", bundle.version))
+            self.loaded.add(bundle.version)
+            self.active[bundle.catalog_id] = bundle.version
+            return self._status(bundle)
+
+    def _status(self, bundle: BundleReference) -> BundleStatus:
+        return BundleStatus(
+            catalog_id=bundle.catalog_id,
+            active=self.active.get(bundle.catalog_id),
+            loaded=sorted(self.loaded),
+            items=0,
+        )
 
 
 class EmbeddingStandIn(StandIn):
@@ -106,6 +136,7 @@ class TokenizationStandIn(StandIn):
         super().__init__()
         self.index: dict[str, dict[str, IndexItem]] = {}
         self.removed: dict[tuple[str, str], int] = {}
+        self.hold_bundles()
 
         @self.app.post("/tokenize")
         async def tokenize(request: TokenizeRequest) -> TokenizeResponse:
@@ -177,16 +208,21 @@ class RankingStandIn(StandIn):
     """Ranks the items it was told of by their ids; those seen are left out.
 
     `refuses_unknown`: a history of unknown items only is an error instead of popular items.
+    `falls_back`: something simpler than the ranker answers.
     """
 
     def __init__(self) -> None:
         super().__init__()
         self.items: dict[str, dict[str, RankableItem]] = {}
         self.refuses_unknown = False
+        self.falls_back = False
+        self.hold_bundles()
 
         @self.app.post("/rank")
         async def rank(request: RankRequest) -> RankResponse:
             await self.receive(request)
+            if request.bundle is not None and request.bundle not in self.loaded:
+                raise BundleNotLoadedError(f"{request.bundle} is not loaded")
             items = self.items.get(request.catalog_id, {})
             unknown = [item_id for item_id in request.history if item_id not in items]
             known = [item_id for item_id in request.history if item_id in items]
@@ -195,10 +231,12 @@ class RankingStandIn(StandIn):
             seen = set(known) if request.exclude_seen else set()
             best = [item_id for item_id in sorted(items) if item_id not in seen][: request.k]
             shares = ScoreShares(target=0.25, collaborative=0.25, text=0.25, visual=0.25)
+            source = "sasrec" if self.falls_back else "ranker"
             return RankResponse(
-                bundle=BUNDLE,
+                bundle=request.bundle or self.active.get(request.catalog_id, BUNDLE),
                 engine="stand-in",
-                source="ranker" if known else "popularity",
+                source=source if known else "popularity",
+                fallback="engine_unavailable" if self.falls_back else None,
                 items=[
                     RankedItem(
                         item_id=item_id, score=1.0 - place / 100, shares=shares if known else None

@@ -46,6 +46,7 @@ def upgrade() -> None:
         sa.Column("bundle", sa.Text(), nullable=False),
         sa.Column("user_id", sa.Text(), nullable=True),
         sa.Column("source", sa.Text(), nullable=False),
+        sa.Column("fallback", sa.Text(), nullable=True),
         sa.Column("item_ids", postgresql.ARRAY(sa.Text()), nullable=False),
         sa.Column("latency_ms", sa.Double(), nullable=False),
         sa.Column("served_at", sa.DateTime(timezone=True), nullable=False),
@@ -63,6 +64,13 @@ def upgrade() -> None:
         ["catalog_id", "user_id"],
         unique=False,
         postgresql_where=sa.text("user_id IS NOT NULL"),
+    )
+    op.create_index(
+        "ix_recommendations_served_at",
+        "recommendations",
+        ["served_at"],
+        unique=False,
+        postgresql_using="brin",
     )
     op.create_table(
         "training_schedules",
@@ -174,6 +182,9 @@ def downgrade() -> None:
     op.drop_table("traffic_shares")
     op.drop_table("embedding_backfill_chunks")
     op.drop_table("training_schedules")
+    op.drop_index(
+        "ix_recommendations_served_at", table_name="recommendations", postgresql_using="brin"
+    )
     op.drop_index(
         "ix_recommendations_user",
         table_name="recommendations",

@@ -2,12 +2,9 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
-import structlog
 from numpy.typing import NDArray
-from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.training.bundle_writing import write_bundle
 from services.training.context import StageContext
@@ -20,23 +17,13 @@ from services.training.stages.snapshot import Snapshot
 from shared.artifacts.bundle import MANIFEST, Manifest, bundle_path
 from shared.computing import compute
 from shared.contracts.common import BundleReference
-from shared.database.arrays import in_chunks
 from shared.database.bundles import BundleRepository
-from shared.database.items import ItemRepository
-from shared.database.outbox import OutboxRepository
 from shared.database.semantic_ids import ItemSemanticIds, SemanticIdRepository
-from shared.errors import MmesidError
-from shared.ingestion.change import Change
 from shared.modeling.modality import Modality
 from shared.modeling.progress import Progress
-from shared.notices import BundleActive
 
 NAME = "publish"
 STEPS = ("write", "store", "record", "load", "try", "catch_up", "go_live")
-LOAD_TIMEOUT_S = 600.0
-CATCH_UP_ITEMS = 256
-
-log = structlog.get_logger()
 
 
 async def run(context: StageContext, folder: Path) -> None:
@@ -58,19 +45,33 @@ async def run(context: StageContext, folder: Path) -> None:
     gates = evaluate.load_gates(context.work.open(evaluate.NAME))
     if not context.request.go_live or failure_of(gates) is not None:
         return
-    bundle = BundleReference(catalog_id=context.catalog_id, version=context.version)
-    await _load(context, bundle)
-    _report(context, "load")
-    if failure_of(await measured_gates(context, data)) is not None:
-        return
-    _report(context, "try")
-    await _catch_up(context)
-    _report(context, "catch_up")
-    await _go_live(context, data)
-    context.lease.ignore_cancelling()
-    await _tell(context, bundle)
+    if not await _was_live(context):
+        bundle = BundleReference(catalog_id=context.catalog_id, version=context.version)
+        going_live = context.resources.going_live
+        await patiently(lambda: going_live.load(bundle), check=context.lease.check)
+        _report(context, "load")
+        if failure_of(await measured_gates(context, data)) is not None:
+            return
+        _report(context, "try")
+        await _go_live(context, data, bundle)
     await prune_bundles(context.resources, context.catalog_id)
     _report(context, "go_live")
+
+
+async def _was_live(context: StageContext) -> bool:
+    """A restarted stage must not bring back a bundle that somebody rolled back meanwhile."""
+    async with context.resources.database.transaction() as session:
+        row = await BundleRepository(session, context.catalog_id).get(context.version)
+    return row is not None and row.activated_at is not None
+
+
+async def _go_live(context: StageContext, data: Snapshot, bundle: BundleReference) -> None:
+    going_live = context.resources.going_live
+    await going_live.catch_up(bundle, check=context.lease.check)
+    _report(context, "catch_up")
+    await going_live.go_live(bundle, confirm=context.lease.confirm, made_from=data.versions)
+    context.lease.ignore_cancelling()
+    await going_live.tell(bundle)
 
 
 def _report(context: StageContext, step: str) -> None:
@@ -124,71 +125,3 @@ def _semantic_ids(
         )
         for row, item in enumerate(data.items)
     ]
-
-
-async def _load(context: StageContext, bundle: BundleReference) -> None:
-    """Both services hold the bundle beside the live one, and have warmed it up."""
-    services = context.resources
-    for client in (services.tokenization, services.ranking):
-
-        async def load(client: Any = client) -> None:
-            await client.load_bundle(bundle, timeout_s=LOAD_TIMEOUT_S)
-
-        await patiently(load, check=context.lease.check)
-
-
-async def _catch_up(context: StageContext) -> None:
-    """Items that came or changed while the run went on get semantic IDs of its bundle as well.
-
-    What cannot be done now is left to the relay, which comes by after the bundle is live.
-    """
-    last = ""
-    while True:
-        context.lease.check()
-        async with context.resources.database.transaction() as session:
-            rows = await ItemRepository(session, context.catalog_id).without_semantic_ids(
-                context.version, after_item_id=last, limit=CATCH_UP_ITEMS
-            )
-        if not rows:
-            return
-        last = rows[-1].item_id
-        outcomes = await context.resources.pipeline.process(
-            context.catalog_id,
-            [Change(row.item_id, row.version) for row in rows],
-            bundle=context.version,
-        )
-        left = [outcome for outcome in outcomes if not outcome.is_final]
-        if left:
-            log.warning("items left to the relay", items=len(left), error=str(left[0].error))
-
-
-async def _go_live(context: StageContext, data: Snapshot) -> None:
-    """One transaction: the bundle is live, its items are ready, the rest waits in the outbox."""
-    async with context.resources.database.transaction() as session:
-        await context.lease.confirm(session)
-        await BundleRepository(session, context.catalog_id).make_live(context.version)
-        await _mark_ready(session, context.catalog_id, data)
-        outbox = OutboxRepository(session)
-        await outbox.enqueue_without_semantic_ids(context.catalog_id, context.version)
-        await outbox.hasten(context.catalog_id)
-
-
-async def _mark_ready(session: AsyncSession, catalog_id: str, data: Snapshot) -> None:
-    items, outbox = ItemRepository(session, catalog_id), OutboxRepository(session)
-    for chunk in in_chunks(list(data.versions.items())):
-        ready = await items.mark_ready(dict(chunk))
-        await outbox.remove(catalog_id, {item: version for item, version in chunk if item in ready})
-
-
-async def _tell(context: StageContext, bundle: BundleReference) -> None:
-    """The database says what is live, and the services follow it by themselves: this only saves
-    them the waiting."""
-    services = context.resources
-    for name, client in (("tokenization", services.tokenization), ("ranking", services.ranking)):
-        try:
-            await client.activate_bundle(bundle)
-        except MmesidError as error:
-            log.warning("service switches later", service=name, error=error.detail)
-    await services.notices.publish(
-        BundleActive(catalog_id=bundle.catalog_id, version=bundle.version)
-    )

@@ -183,7 +183,7 @@ class Shop:
             version=version,
             created_at=datetime.now(UTC),
             parent=None,
-            dataset={},
+            dataset={"items": ITEMS},
             encoders=ENCODERS,
             config={},
             metrics={},

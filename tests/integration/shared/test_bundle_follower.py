@@ -7,6 +7,7 @@ import pytest
 from shared.bundle_follower import BundleFollower
 from shared.database.bundles import BundleRepository
 from shared.database.session import Database
+from shared.database.traffic import TrafficRepository
 from shared.errors import NotFoundError, UnavailableError
 from shared.notices import BundleActive, Notices
 
@@ -226,3 +227,67 @@ async def test_it_always_stops(make_follower):
         await asyncio.sleep(0.02 + pause / 1000)
         async with asyncio.timeout(20):
             await follower.stop()
+
+
+async def share(database, **shares):
+    async with database.transaction() as session:
+        await TrafficRepository(session, "shop").replace(shares)
+
+
+async def publish(database, version):
+    async with database.transaction() as session:
+        await BundleRepository(session, "shop").add(version, {}, run_id=None)
+
+
+async def test_after_a_restart_the_one_before_is_held_too(database, follower, loads):
+    for version in ("one", "two", "three"):
+        await go_live(database, version)
+    follower.start()
+    await until(lambda: set(follower.held("shop")) == {"two", "three"})
+    assert loads.loaded[0] == "three"
+    assert loads.active == ["shop three"]
+
+
+async def test_bundles_with_traffic_are_held_through_switches_until_it_ends(
+    database, follower, loads
+):
+    follower.start()
+    await go_live(database, "one")
+    await publish(database, "tried")
+    await share(database, tried=10)
+    await until(lambda: set(follower.held("shop")) == {"one", "tried"})
+    for version in ("two", "three"):
+        await go_live(database, version)
+        await until(lambda version=version: follower.active("shop") == version)
+    await until(lambda: set(follower.held("shop")) == {"two", "three", "tried"})
+    await share(database)
+    await until(lambda: "shop tried" in loads.released)
+    assert set(follower.held("shop")) == {"two", "three"}
+
+
+async def test_what_is_being_prepared_stays_until_the_next_switch(database, follower, loads):
+    follower.start()
+    await go_live(database, "one")
+    await until(lambda: follower.active("shop") == "one")
+    await follower.load("shop", "prepared")
+    await publish(database, "tried")
+    await share(database, tried=10)
+    await until(lambda: "tried" in follower.held("shop"))
+    assert "prepared" in follower.held("shop")
+    await go_live(database, "two")
+    await until(lambda: loads.released == ["shop prepared"])
+
+
+async def test_a_bundle_with_traffic_that_cannot_be_loaded_keeps_nothing_else_from_serving(
+    database, follower, loads
+):
+    loads.broken.add("tried")
+    await publish(database, "tried")
+    await share(database, tried=10)
+    await go_live(database, "one")
+    follower.start()
+    await until(lambda: loads.loaded.count("tried") >= 2)
+    assert follower.active("shop") == "one"
+    follower.require_ready()
+    loads.broken.clear()
+    await until(lambda: "tried" in follower.held("shop"))

@@ -115,6 +115,17 @@ async def test_a_users_history_is_read_from_the_events(stocked, stand_ins):
     assert [item["item_id"] for item in answer.json()["items"]] == ["b", "d", "e"]
 
 
+async def test_a_history_beside_a_user_is_what_is_ranked_by(stocked, stand_ins):
+    await stocked.client.post("/v1/events", json={"events": [event("u", "c")]})
+
+    answer = await stocked.client.post(
+        "/v1/recommendations", json={"user_id": "u", "history": ["a"]}
+    )
+
+    assert answer.status_code == 200
+    assert stand_ins.ranking.requests[-1].history == ["a"]
+
+
 async def test_only_the_latest_events_of_a_user_are_read(start_gateway, stand_ins):
     gateway = await start_gateway(gateway={"history_limit": 2})
     for item_id in "abc":
@@ -192,7 +203,6 @@ async def test_a_ranking_that_is_down_is_a_503_that_says_when_to_come_back(
         ({"history": ["a"], "k": 0}, "k"),
         ({"history": ["a"], "k": 1001}, "k"),
         ({"history": ["a"], "k": "many"}, "k"),
-        ({"history": ["a"], "user_id": "u"}, "body"),
         ({}, "body"),
         ({"history": "a"}, "history"),
         ({"history": ["a", 7]}, "history.1"),

@@ -84,12 +84,12 @@ async def test_a_bundle_that_is_too_slow_is_not_live(shop, resources, settings):
 async def test_a_run_killed_after_its_gates_were_measured_does_not_ask_again(
     shop, resources, settings, stand_ins, monkeypatch
 ):
-    async def killed(_context) -> None:
+    async def killed(*_) -> None:
         raise asyncio.CancelledError
 
     run_id = await shop.queue_run()
     with monkeypatch.context() as patch:
-        patch.setattr(publish, "_catch_up", killed)
+        patch.setattr(publish, "_go_live", killed)
         with pytest.raises(asyncio.CancelledError):
             await run_training(run_id, settings)
     assert len(stand_ins.ranked) == 32

@@ -1,16 +1,20 @@
 import asyncio
 import signal
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import select
 
 from services.training.celery_app import QUEUE
+from services.training.forgetting import forget_recommendations
 from services.training.relay import Relay
 from services.training.resend import Resender
 from shared.database.bundles import BundleRepository
 from shared.database.items import ItemRepository, NewItem
 from shared.database.outbox import OutboxRepository
+from shared.database.recommendations import GivenRecommendation, RecommendationRepository
+from shared.database.tables import RecommendationRow
 from shared.database.training_runs import TrainingRunRepository
 from shared.ingestion.item_content import item_content
 
@@ -151,3 +155,29 @@ async def test_runs_that_have_an_owner_or_are_fresh_are_left_alone(resources):
         owned = (await runs.add("other", {})).run_id
         await runs.acquire(owned, lease=timedelta(minutes=1))
     assert await Resender(resources).resend() == []
+
+
+async def test_lists_given_long_ago_are_forgotten(resources):
+    now = datetime.now(UTC)
+    async with resources.database.transaction() as session:
+        given = RecommendationRepository(session)
+        await given.add(
+            [
+                GivenRecommendation(
+                    catalog_id=CATALOG,
+                    recommendation_id=f"{days} days",
+                    bundle="v1",
+                    user_id=None,
+                    source="ranker",
+                    fallback=None,
+                    item_ids=["mug"],
+                    latency_ms=1.0,
+                    served_at=now - timedelta(days=days),
+                )
+                for days in (1, 29, 31, 300)
+            ]
+        )
+    assert await forget_recommendations(resources) == 2
+    async with resources.database.transaction() as session:
+        left = await session.execute(select(RecommendationRow.recommendation_id))
+    assert set(left.scalars()) == {"1 days", "29 days"}

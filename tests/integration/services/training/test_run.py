@@ -15,6 +15,7 @@ from shared.database.bundles import BundleRepository
 from shared.database.items import ItemRepository
 from shared.database.outbox import OutboxRepository
 from shared.database.semantic_ids import SemanticIdRepository
+from shared.database.traffic import TrafficRepository
 from shared.database.training_runs import TrainingRunRepository
 from shared.errors import NotFoundError
 from shared.ingestion.item_content import item_content
@@ -400,6 +401,51 @@ async def test_old_bundles_are_removed_once_there_are_enough(shop, resources, se
     with pytest.raises(NotFoundError):
         open_bundle(resources.store, CATALOG, versions[0])
     assert len(resources.store.list_folder(f"{CATALOG}/runs")) == 1
+
+
+async def test_bundles_in_service_are_never_too_old(shop, resources, settings):
+    training = settings.training.model_copy(update={"keep_bundles": 2})
+    settings = settings.model_copy(update={"training": training})
+    first = await shop.queue_run()
+    await run_training(first, settings)
+    async with resources.database.transaction() as session:
+        bundles = BundleRepository(session, CATALOG)
+        manifest = (await bundles.live()).manifest
+        for version in ("0-tried", "1-idle"):
+            await bundles.add(version, manifest, run_id=None)
+        await TrafficRepository(session, CATALOG).replace({"0-tried": 10.0})
+    second = await shop.queue_run()
+    await run_training(second, settings)
+
+    live, former = [(await shop.training(run)).bundle for run in (second, first)]
+    async with resources.database.transaction() as session:
+        kept = {row.version: row.state for row in await BundleRepository(session, CATALOG).all()}
+    assert kept == {live: "live", former: "retired", "0-tried": "published"}
+
+
+async def test_a_restarted_run_does_not_bring_back_a_bundle_that_was_rolled_back(
+    shop, resources, settings, stages
+):
+    await run_training(await shop.queue_run(), settings)
+    async with resources.database.transaction() as session:
+        before = (await BundleRepository(session, CATALOG).live()).version
+    run_id = await shop.queue_run()
+
+    async def rolled_back_and_killed(context) -> None:
+        async with resources.database.transaction() as session:
+            await BundleRepository(session, CATALOG).make_live(before)
+        raise asyncio.CancelledError
+
+    stages.after["publish"] = rolled_back_and_killed
+    with pytest.raises(asyncio.CancelledError):
+        await run_training(run_id, settings)
+    await let_the_lease_run_out(resources, run_id)
+    stages.after.clear()
+    await run_training(run_id, settings)
+
+    assert (await shop.training(run_id)).state == "succeeded"
+    async with resources.database.transaction() as session:
+        assert (await BundleRepository(session, CATALOG).live()).version == before
 
 
 async def let_the_lease_run_out(resources, run_id) -> None:

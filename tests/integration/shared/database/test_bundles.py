@@ -1,3 +1,5 @@
+import asyncio
+
 import pytest
 
 from shared.database.bundles import BundleRepository
@@ -70,3 +72,38 @@ async def test_a_removed_bundle_takes_its_semantic_ids_along_but_a_live_one_stay
         assert await sids.of_items("v1", ["mug"]) == {}
         assert "mug" in await sids.of_items("v2", ["mug"])
     assert await states(database) == {"v2": "live"}
+
+
+async def test_after_going_back_the_bundle_gone_back_from_was_the_one_before(database, rows):
+    for version in ("v1", "v2", "v3"):
+        await rows.bundle(version, live=True)
+    async with database.transaction() as session:
+        bundles = BundleRepository(session, CATALOG)
+        assert (await bundles.in_service()).former == "v2"
+        await bundles.make_live("v2")
+    async with database.transaction() as session:
+        assert (await BundleRepository(session, CATALOG).in_service()).former == "v3"
+
+
+async def test_a_live_bundle_made_live_again_stays_as_it_is(database, rows):
+    await rows.bundle("v1", live=True)
+    async with database.transaction() as session:
+        before = (await BundleRepository(session, CATALOG).live()).activated_at
+    async with database.transaction() as session:
+        await BundleRepository(session, CATALOG).make_live("v1")
+    async with database.transaction() as session:
+        assert (await BundleRepository(session, CATALOG).live()).activated_at == before
+
+
+async def test_of_many_that_go_live_at_once_one_is(database, rows):
+    versions = [f"v{number}" for number in range(5)]
+    for version in versions:
+        await rows.bundle(version)
+
+    async def go_live(version):
+        async with database.transaction() as session:
+            await BundleRepository(session, CATALOG).make_live(version)
+
+    await asyncio.gather(*map(go_live, versions))
+
+    assert sorted((await states(database)).values()) == ["live", *["retired"] * 4]

@@ -3,6 +3,7 @@ import asyncio
 import pytest
 from sqlalchemy import text
 
+from shared.database.traffic import TrafficRepository
 from shared.errors import BrokenImageError, UnavailableError
 from shared.ingestion.change import Change, Result
 from shared.modeling.modality import Modality
@@ -271,3 +272,63 @@ async def test_an_unknown_bundle_postpones_and_names_it(workshop):
 
     assert outcome.result is Result.POSTPONED
     assert "no-such-bundle" in outcome.error.detail
+
+
+async def share(workshop, **shares):
+    async with workshop.database.transaction() as session:
+        await TrafficRepository(session, CATALOG).replace(shares)
+
+
+async def test_bundles_with_traffic_get_a_new_item_too(workshop, stand_ins):
+    await workshop.add_bundle(BUNDLE, live=True)
+    await workshop.add_bundle("tried", live=False)
+    await workshop.add_bundle("idle", live=False)
+    await share(workshop, tried=10)
+    change = await workshop.add_item("mug")
+
+    (outcome,) = await workshop.pipeline.process(CATALOG, [change])
+
+    assert outcome.result is Result.READY
+    assert (await workshop.item("mug")).status == "ready"
+    assert await workshop.waiting("mug") == set()
+    assert [request.bundle for request in stand_ins.ranking.requests] == [BUNDLE, "tried"]
+    assert await workshop.semantic_ids("tried", "mug") is not None
+    assert await workshop.semantic_ids("idle", "mug") is None
+    assert len(stand_ins.embedding.requests) == 1
+
+
+async def test_what_a_bundle_with_traffic_cannot_take_now_is_ready_and_stays_in_the_outbox(
+    workshop, stand_ins
+):
+    await workshop.add_bundle(BUNDLE, live=True)
+    await workshop.add_bundle("tried", live=False, encoders={"text": "text-encoder@2"})
+    await share(workshop, tried=10)
+    change = await workshop.add_item("mug")
+
+    (postponed,) = await workshop.pipeline.process(CATALOG, [change])
+
+    assert postponed.result is Result.POSTPONED
+    assert (await workshop.item("mug")).status == "ready"
+    assert await workshop.waiting("mug") == {"mug"}
+    await share(workshop)
+    (finished,) = await workshop.pipeline.process(CATALOG, [change])
+    assert finished.result is Result.READY
+    assert await workshop.waiting("mug") == set()
+
+
+async def test_a_bundle_that_gets_traffic_meanwhile_gets_the_item_too(workshop, stand_ins):
+    await workshop.add_bundle(BUNDLE, live=True)
+    await workshop.add_bundle("tried", live=False)
+    change = await workshop.add_item("mug")
+    stand_ins.ranking.gate.clear()
+    processing = asyncio.create_task(workshop.pipeline.process(CATALOG, [change]))
+    while not stand_ins.ranking.requests:
+        await asyncio.sleep(0.01)
+    await share(workshop, tried=10)
+    stand_ins.ranking.gate.set()
+
+    (outcome,) = await processing
+
+    assert outcome.result is Result.READY
+    assert await workshop.semantic_ids("tried", "mug") is not None
+    assert await workshop.waiting("mug") == set()
