@@ -209,6 +209,24 @@ class TrainingSettings(_Section):
     embed_batch: int = Field(default=64, ge=1)
     lease_s: float = Field(default=30.0, gt=1)
     keep_bundles: int = Field(default=5, ge=2, description="bundles kept for rollback")
+    warm_new_items: float = Field(
+        default=0.2, ge=0, le=1, description="more than this share of new items starts cold"
+    )
+    warm_new_interactions: float = Field(
+        default=0.5, ge=0, le=1, description="more than this share of new ones starts cold"
+    )
+    gate_users: int = Field(
+        default=2000, ge=1, description="at most, that the live bundle is measured on again"
+    )
+    smoke_requests: int = Field(
+        default=32, ge=2, description="asked of a bundle before it goes live"
+    )
+    latency_gate_ms: float = Field(
+        default=1000.0, gt=0, description="the 95th percentile that is always good enough"
+    )
+    latency_gate_factor: float = Field(
+        default=2.0, ge=1, description="slower than the live bundle by at most this"
+    )
 
 
 class Settings(BaseSettings):

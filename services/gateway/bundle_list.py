@@ -1,6 +1,6 @@
 """The bundles of a catalogue."""
 
-from shared.contracts.admin import Bundle, Bundles
+from shared.contracts.admin import Bundle, Bundles, Gate
 from shared.database.bundles import BundleRepository
 from shared.database.session import Database
 from shared.database.tables import BundleRow
@@ -17,12 +17,15 @@ class BundleList:
 
 
 def bundle_view(row: BundleRow) -> Bundle:
+    metrics = {**row.manifest["metrics"]}
+    gates = metrics.pop("gates", [])
     return Bundle(
         version=row.version,
         state=row.state,
         run_id=row.run_id,
         items=row.manifest["dataset"]["items"],
-        metrics=row.manifest["metrics"],
+        gates=[Gate.model_validate(gate) for gate in gates],
+        metrics=metrics,
         created_at=row.created_at,
         activated_at=row.activated_at,
     )

@@ -14,8 +14,9 @@ from numpy.typing import NDArray
 
 from services.training.context import StageContext
 from services.training.report import write_report
-from services.training.stages import collaborative, embed, evaluate, finetune, quantize
+from services.training.stages import collaborative, embed, evaluate, finetune, quantize, sequence
 from services.training.stages.snapshot import Snapshot
+from services.training.warm_start import load_start
 from services.training.work_folder import MARK
 from shared.artifacts.bundle import (
     Catalogue,
@@ -35,11 +36,14 @@ RECORDED_LIBRARIES = ("mmesid", "torch", "transformers", "peft", "numpy", "safet
 def write_bundle(context: StageContext, data: Snapshot, parent: str | None, folder: Path) -> None:
     """Write a complete bundle into an empty folder; the manifest comes last."""
     work = context.work
-    for stage, part in (
-        (collaborative.NAME, "collaborative"),
-        (quantize.NAME, "tokenizer"),
-        (finetune.NAME, "ranker"),
-    ):
+    parts = {
+        collaborative.NAME: "collaborative",
+        quantize.NAME: "tokenizer",
+        finetune.NAME: "ranker",
+    }
+    if context.configs.ranker.sequence_weights:
+        parts[sequence.NAME] = "sequence"
+    for stage, part in parts.items():
         shutil.copytree(
             work.open(stage),
             folder / part,
@@ -88,11 +92,12 @@ def _array(table: torch.Tensor) -> NDArray[np.float32]:
 def _manifest(
     context: StageContext, data: Snapshot, tables: ItemTables, parent: str | None
 ) -> Manifest:
-    report = embed.load_report(context.work.open(embed.NAME))
-    gates = evaluate.load_gates(context.work.open(evaluate.NAME))
+    work = context.work
+    report = embed.load_report(work.open(embed.NAME))
+    gates = evaluate.load_gates(work.open(evaluate.NAME))
     encoders: Mapping[str, str] = report["encoders"]
     metrics: dict[str, Any] = {
-        **evaluate.load_metrics(context.work.open(evaluate.NAME)),
+        **evaluate.load_metrics(work.open(evaluate.NAME)),
         "gates": [gate.model_dump() for gate in gates],
     }
     return Manifest(
@@ -106,7 +111,10 @@ def _manifest(
             "not_embedded": report["not_embedded"],
         },
         encoders={Modality(name): revision for name, revision in encoders.items()},
-        config=context.configs.as_dict(),
+        config={
+            **context.configs.as_dict(),
+            "start": load_start(work.open(embed.NAME)).model_dump(),
+        },
         metrics=metrics,
         libraries=_libraries(),
         files={},

@@ -1,17 +1,20 @@
 """What a bundle must fulfil before it goes live."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from math import ceil
-from typing import Any
 
 import torch
-from pydantic import BaseModel, ConfigDict
 from torch import Tensor
 
+from services.training.live_comparison import Comparison
+from services.training.smoke import Trial, all_score_alike, percentile_95
+from shared.contracts.admin import Gate
 from shared.errors import GateFailedError
 from shared.modeling.analysis import KeptDistances
 from shared.modeling.modality import Modality
 from shared.modeling.spectrum import Spectrum
+
+SMOKE, LATENCY = "smoke", "latency"
 
 # Two trainings on the same data differ by a few percent through their seeds alone.
 NDCG_TOLERANCE = 0.05
@@ -32,37 +35,31 @@ LOWEST_HEALTHY_SHARE = 0.05
 LOWEST_HEALTHY = 2
 
 
-class Gate(BaseModel):
-    """One condition, whether it holds, and the figures that decided it."""
+def ranking_gate(ndcg: float, comparison: Comparison | None) -> Gate:
+    """The ranker must not be worse than the live bundle's for the same users.
 
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-    name: str
-    passed: bool
-    explanation: str
-    figures: dict[str, float]
-
-
-def ranking_gate(ndcg: float, live_ndcg: float | None) -> Gate:
-    """The ranker must not be worse than the live bundle's on the same data.
-
-    live_ndcg: None where no live bundle was measured on this data.
+    ndcg: of all users. comparison: None where there is no live bundle with an item of today's.
     """
     name = "ranking"
-    if live_ndcg is None:
+    if comparison is None:
         return Gate(
             name=name,
             passed=True,
-            explanation="no live bundle was evaluated on the same data",
+            explanation="there is no live bundle to compare with",
             figures={GATED_METRIC: ndcg},
         )
-    lowest = live_ndcg * (1 - NDCG_TOLERANCE)
+    lowest = comparison.live * (1 - NDCG_TOLERANCE)
     return Gate(
         name=name,
-        passed=ndcg >= lowest,
-        explanation=f"nDCG@10 is {ndcg:.4f}, the live bundle's {live_ndcg:.4f};"
-        f" at least {lowest:.4f} is needed",
-        figures={GATED_METRIC: ndcg, "live": live_ndcg, "lowest": lowest},
+        passed=comparison.new >= lowest,
+        explanation=f"nDCG@10 is {comparison.new:.4f} for {comparison.users} users, the live"
+        f" bundle's {comparison.live:.4f}; at least {lowest:.4f} is needed",
+        figures={
+            GATED_METRIC: comparison.new,
+            "live": comparison.live,
+            "lowest": lowest,
+            "users": comparison.users,
+        },
     )
 
 
@@ -117,11 +114,42 @@ def spectrum_gate(table: str, spectrum: Spectrum) -> Gate:
     )
 
 
-def live_ndcg_of(manifest: Mapping[str, Any], dataset_sha256: str) -> float | None:
-    """The live bundle's test nDCG@10, if it was measured on the same data."""
-    if manifest["dataset"].get("sha256") != dataset_sha256:
-        return None
-    return float(manifest["metrics"]["ranker"]["masked"][GATED_METRIC])
+def smoke_gate(trials: Sequence[Trial]) -> Gate:
+    """Every request must get a whole list from the ranker, and not everyone the same one."""
+    failed = [trial for trial in trials if trial.problem is not None]
+    alike = len(trials) > 1 and not failed and all_score_alike([t.scores for t in trials])
+    if failed:
+        explanation = f"{len(failed)} of {len(trials)} requests failed: {failed[0].problem}"
+    elif alike:
+        explanation = f"{len(trials)} requests with different histories got the same scores"
+    else:
+        explanation = f"{len(trials)} requests got whole lists from the ranker"
+    return Gate(
+        name=SMOKE,
+        passed=not failed and not alike,
+        explanation=explanation,
+        figures={"requests": len(trials), "failed": len(failed)},
+    )
+
+
+def latency_gate(trials: Sequence[Trial], *, enough_ms: float, factor: float) -> Gate:
+    """The 95th percentile must be good enough, or not much worse than the live bundle's."""
+    own = percentile_95([trial.latency_ms for trial in trials])
+    live_times = [t.live_latency_ms for t in trials if t.live_latency_ms is not None]
+    figures = {"p95_ms": own}
+    limit = enough_ms
+    explanation = f"95 % of the requests took at most {own:.0f} ms"
+    if live_times:
+        figures["live_p95_ms"] = percentile_95(live_times)
+        limit = max(limit, factor * figures["live_p95_ms"])
+        explanation += f", the live bundle's {figures['live_p95_ms']:.0f} ms"
+    figures["limit_ms"] = limit
+    return Gate(
+        name=LATENCY,
+        passed=own <= limit,
+        explanation=f"{explanation}; at most {limit:.0f} ms are allowed",
+        figures=figures,
+    )
 
 
 def failure_of(gates: Sequence[Gate]) -> GateFailedError | None:

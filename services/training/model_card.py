@@ -44,6 +44,9 @@ def model_card(manifest: Manifest) -> str:
         + ". Estimated vectors: "
         + ", ".join(f"{number} {name}" for name, number in dataset["imputed"].items())
         + ".",
+        "## Start\n",
+        _start(manifest.config["start"]),
+        *_kept(manifest.metrics),
         "## Quality\n",
         "Leave-one-out, the whole catalogue ranked, on the test items.",
         _table("The history left out of the ranking", manifest.metrics, "masked"),
@@ -67,6 +70,24 @@ def model_card(manifest: Manifest) -> str:
         ),
     ]
     return "\n\n".join(sections) + "\n"
+
+
+def _start(start: Mapping[str, Any]) -> str:
+    if start["parent"] is None:
+        return f"All weights started from nothing: {start['reason']}."
+    treated = ", ".join(f"{stage} {treatment}" for stage, treatment in start["stages"].items())
+    return f"From the weights of bundle {start['parent']}, as {start['reason']}: {treated}."
+
+
+def _kept(metrics: Mapping[str, Any]) -> list[str]:
+    """Nothing where no weights were taken over."""
+    sentences: list[str] = []
+    if "sids_kept" in metrics:
+        shares = ", ".join(f"{j} {share:.1%}" for j, share in metrics["sids_kept"].items())
+        sentences.append(f"Items of both bundles whose semantic ID is as it was: {shares}.")
+    for j, cosine in metrics.get("cosine_kept", {}).items():
+        sentences.append(f"Their {j} vectors before and after: cosine {cosine:.3f} on average.")
+    return [" ".join(sentences)] if sentences else []
 
 
 def _codes(figures: Mapping[str, Any]) -> str:

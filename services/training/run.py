@@ -17,6 +17,7 @@ from services.training.context import StageContext
 from services.training.gates import failure_of
 from services.training.lease import CancelledRunError, Lease, LeaseLostError
 from services.training.progress_board import ProgressBoard
+from services.training.publish_gates import recorded_gates
 from services.training.resources import Resources, open_resources
 from services.training.stages import (
     collaborative,
@@ -30,7 +31,7 @@ from services.training.stages import (
 )
 from services.training.work_folder import WorkFolder
 from shared.computing import compute
-from shared.contracts.admin import TrainingCreate
+from shared.contracts.admin import Gate, TrainingCreate
 from shared.database.tables import TrainingRunRow
 from shared.database.training_runs import TrainingRunRepository
 from shared.errors import MmesidError
@@ -101,7 +102,7 @@ class _Ownership:
         heartbeat = asyncio.create_task(self._lease.keep())
         try:
             await self._stages()
-            failure = failure_of(evaluate.load_gates(self._work.open(evaluate.NAME)))
+            failure = failure_of(await self._gates())
             if failure is None:
                 await self._finish("succeeded", bundle=self._version)
             else:
@@ -149,6 +150,10 @@ class _Ownership:
             await stage.run(context, self._work.begin(stage.name))
             await self._lease.confirm()
             await compute(self._work.complete, stage.name, self._board.complete(stage.name))
+
+    async def _gates(self) -> list[Gate]:
+        async with self._resources.database.transaction() as session:
+            return await recorded_gates(session, self._row.catalog_id, self._version)
 
     def _reporter(self, stage: Stage) -> Callable[[Progress], None]:
         def report(progress: Progress) -> None:

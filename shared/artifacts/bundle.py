@@ -3,6 +3,7 @@
     <catalogue>/bundles/<version>/
       manifest.json    written last: its presence means that the bundle is complete
       collaborative/   SASRec's weights and configuration
+      sequence/        those of the SASRec beside the ranker, where one was trained
       tokenizer/       the quantizer's weights and configuration
       sids.parquet     item_id, modality, codes
       ranker/          LoRA adapter, item encoder, fusion head, the base model or its name
@@ -92,6 +93,10 @@ class Bundle:
     @property
     def collaborative(self) -> Path:
         return self.folder / "collaborative"
+
+    @property
+    def sequence(self) -> Path:
+        return self.folder / "sequence"
 
     @property
     def tokenizer(self) -> Path:

@@ -4,12 +4,14 @@ from datetime import datetime
 from typing import Any, Literal
 from uuid import UUID
 
-from pydantic import ConfigDict, Field, model_validator
+from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from shared.contracts.common import BundleVersion, Contract, Problem
 
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 BundleState = Literal["published", "live", "retired"]
+StartKind = Literal["auto", "warm", "cold"]
+TrainedStage = Literal["collaborative", "sequence", "quantize", "finetune"]
 
 
 class TrainingCreate(Contract):
@@ -18,12 +20,43 @@ class TrainingCreate(Contract):
     model_config = ConfigDict(json_schema_extra={"example": {"go_live": True}})
 
     go_live: bool = Field(default=True, description="serve from the bundle when its gates pass")
+    start: StartKind = Field(
+        default="auto",
+        description="warm: from the live bundle's weights, under its tokenizer; cold: from "
+        "nothing; auto: warm where that is possible and little of the data is new",
+    )
+    stages: list[TrainedStage] | None = Field(
+        default=None,
+        description="what is made anew; the rest is the live bundle's. All if absent",
+    )
     seed: int | None = Field(default=None, ge=0)
     collaborative: dict[str, Any] = Field(default={}, description="settings of SASRec")
     quantizer: dict[str, Any] = Field(
         default={}, description="settings of the quantizer; kind: mm_rq_vae or rq_kmeans"
     )
     ranker: dict[str, Any] = Field(default={}, description="settings of the fine-tuning")
+
+    @field_validator("stages")
+    @classmethod
+    def _agree(
+        cls, stages: list[TrainedStage] | None, info: ValidationInfo
+    ) -> list[TrainedStage] | None:
+        """Whatever is made anew needs what is made from it to be made anew as well."""
+        start = info.data.get("start")
+        if stages is None:
+            return stages
+        if len(set(stages)) < len(stages):
+            raise ValueError("names a stage twice")
+        if "finetune" not in stages:
+            raise ValueError("must name finetune: the ranker is made from all the others give")
+        if "quantize" in stages and start == "warm":
+            raise ValueError("names quantize, but a warm start keeps the tokenizer")
+        if "collaborative" in stages and "quantize" not in stages and start == "cold":
+            raise ValueError(
+                "must name quantize: the live bundle's tokenizer cannot read the vectors of a "
+                "SASRec that starts from nothing"
+            )
+        return stages
 
 
 class StageProgress(Contract):
@@ -50,11 +83,24 @@ class Trainings(Contract):
     trainings: list[Training] = Field(description="newest first")
 
 
+class Gate(Contract):
+    """One condition for going live, whether it holds, and the figures that decided it."""
+
+    name: str
+    passed: bool
+    explanation: str
+    figures: dict[str, float]
+
+
 class Bundle(Contract):
     version: BundleVersion
     state: BundleState
     run_id: UUID | None
     items: int
+    gates: list[Gate] = Field(
+        description="what it must fulfil to go live; smoke and latency are measured once the "
+        "services have loaded it"
+    )
     metrics: dict[str, Any]
     created_at: datetime
     activated_at: datetime | None

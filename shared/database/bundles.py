@@ -47,6 +47,17 @@ class BundleRepository:
     async def get(self, version: str) -> BundleRow | None:
         return await self._session.get(BundleRow, (self._catalog_id, version))
 
+    async def set_gates(self, version: str, gates: list[dict[str, Any]]) -> None:
+        """Replace the gates in the recorded manifest; that in the artifact store never changes.
+
+        Raises NotFoundError where there is no such bundle.
+        """
+        row = await self._session.get(BundleRow, (self._catalog_id, version), with_for_update=True)
+        if row is None:
+            raise NotFoundError(f"bundle {version} of catalogue {self._catalog_id} does not exist")
+        metrics = {**row.manifest["metrics"], "gates": gates}
+        row.manifest = {**row.manifest, "metrics": metrics}
+
     async def live(self) -> BundleRow | None:
         """The bundle that is served from, if any."""
         statement = select(BundleRow).where(

@@ -50,7 +50,7 @@ def impute_content(tables: ItemTables) -> ItemTables:
     An item without any content of its own gets the mean of each modality.
     """
     filled = {
-        modality: _impute(table, tables.imputed[modality], _content(tables, without=modality))
+        modality: _impute(table, tables.imputed[modality], own_content(tables, without=modality))
         for modality, table in tables.embeddings.items()
     }
     return ItemTables(filled, tables.imputed)
@@ -63,10 +63,11 @@ def impute_collaborative(
 
     Their vectors in SASRec were never trained. content: tables of the same items.
     """
-    return _impute(table, cold, _content(content, without=Modality.COLLABORATIVE))
+    return _impute(table, cold, own_content(content))
 
 
-def _content(tables: ItemTables, *, without: Modality) -> Content:
+def own_content(tables: ItemTables, *, without: Modality = Modality.COLLABORATIVE) -> Content:
+    """What the items have of their own, without one modality: estimates do not count."""
     used = [j for j in tables.embeddings if j is not without]
     return Content(
         {j: torch.from_numpy(tables.embeddings[j]) for j in used},

@@ -21,6 +21,7 @@ from shared.modeling.base_model import BaseSource, load_base
 from shared.modeling.evaluation import Scorer, evaluate
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.imputation import Content, impute
+from shared.modeling.inheritance import require_start
 from shared.modeling.item_encoder import EQUATION_16, ItemEncoder, ItemForm
 from shared.modeling.metrics import ranking_metrics
 from shared.modeling.modality import CONTENT_MODALITIES, Modality
@@ -61,6 +62,7 @@ def train_ranker(
     form: ItemForm = EQUATION_16,
     fused: bool = True,
     sequence: SASRec | None = None,
+    start: Mapping[str, Tensor] | None = None,
     checkpoint_folder: Path | None = None,
     processes: TrainingProcesses | None = None,
 ) -> Ranker:
@@ -69,13 +71,15 @@ def train_ranker(
     embeddings: E_j [I, D_j]. codes: [I, L]. code_embeddings: [L, S, D_LLM] (or random ones).
     form, fused: as in `build_ranker`. sequence: a trained SASRec for a config with weights for its
     scores; else it is not looked at.
+    start: weights by parameter to begin with (`inherited_ranker`); they are validated before the
+    first step, as epoch 0, so that the result is never worse.
     checkpoint_folder: holds a checkpoint that a later call with the same inputs goes on from. On a
     CPU with the same number of threads it ends in the weights of an unbroken run, bit by bit.
     processes: those that train together, each of which makes this call with the same inputs; alone
     by default. Only the main one reports and writes checkpoints; all of them return the ranker.
 
-    Raises InvalidInputError when the inputs do not agree or no user has a validation item, and
-    ConflictError when the folder's checkpoint was written for other settings or data.
+    Raises InvalidInputError when the inputs or `start` do not agree or no user has a validation
+    item, and ConflictError when the folder's checkpoint was written for other settings or data.
     """
     processes = processes or TrainingProcesses()
     _check_inputs(split, number_of_items, embeddings)
@@ -94,10 +98,13 @@ def train_ranker(
         source,
         form=form,
         fused=fused,
+        start=start,
     )
     ranker = build(replace(config, device="cpu") if sharded else config)
-    run = _Run(ranker, split, config, on_progress, checkpoint_folder, processes)
+    run = _Run(ranker, split, config, on_progress, checkpoint_folder, processes, start)
     run.resume()
+    if start is not None:
+        run.epoch_zero()
     while not run.finished:
         run.epoch()
     sequence_part = None if sequence is None else run.best_sequence_part(sequence)
@@ -123,11 +130,12 @@ def build_ranker(
     *,
     form: ItemForm = EQUATION_16,
     fused: bool = True,
+    start: Mapping[str, Tensor] | None = None,
 ) -> Ranker:
     """The ranker before its first step.
 
     form: what of an item enters the LLM. fused: score with the modalities too (Eq. 18), not with
-    E_x alone. Raises InvalidInputError as `train_ranker` does.
+    E_x alone. start: as in `train_ranker`. Raises InvalidInputError as `train_ranker` does.
     """
     source = replace(source, tiny=replace(source.tiny, seed=config.seed))
     with torch.random.fork_rng(devices=[]):
@@ -156,6 +164,9 @@ def build_ranker(
         ranker = Ranker(
             base, encoder, head, prompt, source, lora=config.lora, train_base=config.train_base
         )
+    if start is not None:
+        require_start(start, dict(ranker.named_parameters()))
+        ranker.load_state_dict(start, strict=False)
     if config.precision == Precision.BFLOAT16:
         ranker.autocast_dtype = torch.bfloat16
     if config.gradient_checkpointing:
@@ -213,6 +224,7 @@ class _Run:
         on_progress: OnProgress,
         folder: Path | None,
         processes: TrainingProcesses,
+        start: Mapping[str, Tensor] | None,
     ) -> None:
         self.ranker = ranker
         self.processes = processes
@@ -220,7 +232,7 @@ class _Run:
         self.config = config
         self.on_progress = on_progress
         self.checkpoint = None if folder is None else folder / CHECKPOINT_FILE
-        self.fingerprint = _fingerprint(ranker, split, config)
+        self.fingerprint = _fingerprint(ranker, split, config, start)
         step = TrainingStep(ranker, config)
         self.step: nn.Module
         if config.sharded and processes.number > 1:
@@ -241,6 +253,14 @@ class _Run:
     def finished(self) -> bool:
         return self.epochs_done >= self.config.epochs or self.stale_epochs >= self.config.patience
 
+    def epoch_zero(self) -> None:
+        """Validate what training begins with, unless that was done before the run was resumed."""
+        if self.best_weights:
+            return
+        self._validate()
+        self.save()
+        self._report(len(self._batches()), self._validation_figures())
+
     def epoch(self) -> None:
         batches = self._batches()
         self.step.train()
@@ -255,7 +275,10 @@ class _Run:
         self.epochs_done += 1
         self.steps_in_epoch = 0
         self.save()
-        self._report(len(batches), {SELECTION_METRIC: self.last_metric, "best": self.best_metric})
+        self._report(len(batches), self._validation_figures())
+
+    def _validation_figures(self) -> dict[str, float]:
+        return {SELECTION_METRIC: self.last_metric, "best": self.best_metric}
 
     def _batches(self) -> list[WindowBatch]:
         generator = np.random.default_rng([self.config.seed, self.epochs_done])
@@ -445,8 +468,11 @@ def _each_moment(
     return {"state": moments, "param_groups": state["param_groups"]}
 
 
-def _fingerprint(ranker: Ranker, split: Split, config: RankerConfig) -> str:
-    """Changes with the settings but those of the layout, the base, sequences and embeddings."""
+def _fingerprint(
+    ranker: Ranker, split: Split, config: RankerConfig, start: Mapping[str, Tensor] | None
+) -> str:
+    """Changes with the settings but those of the layout, the base, sequences, embeddings and what
+    training begins with."""
     settings = {
         name: value for name, value in config.as_dict().items() if name not in LAYOUT_SETTINGS
     }
@@ -458,6 +484,9 @@ def _fingerprint(ranker: Ranker, split: Split, config: RankerConfig) -> str:
     for modality in ranker.item_encoder.modalities:
         digest.update(ranker.item_encoder.embeddings(modality).cpu().numpy().tobytes())
         digest.update(ranker.item_encoder.codes(modality).cpu().numpy().tobytes())
+    for name, weight in sorted((start or {}).items()):
+        digest.update(name.encode())
+        digest.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
 
 

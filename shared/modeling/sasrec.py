@@ -41,6 +41,9 @@ STARTING_SCALE = 3.0
 # The norm of item embeddings that start from content.
 CONTENT_NORM = 0.5
 
+# What the weights' shapes and meaning depend on.
+SIZES = ("dimension", "blocks", "heads", "feedforward", "max_length", "positions")
+
 # Up to this many items the full softmax is one cheap product; beyond it "auto" samples.
 FULL_SOFTMAX_ITEMS = 20_000
 
@@ -251,20 +254,27 @@ def train_sasrec(
     content: Mapping[Modality, Tensor] | None = None,
     device: str = "cpu",
     stage: str = STAGE,
+    warm: SASRec | None = None,
 ) -> SASRec:
     """Train on the training parts, stop early on validation nDCG@10 (masked), keep the best epoch.
 
     Every next item of every user is a target. `on_progress` is called after every step and after
     every epoch's validation; `done` counts epochs. The global random state is left as it was.
     content: E_t and E_v [I, D_j], for a config that starts from them; else they are not looked at.
+    warm: one of these items to start from instead. It is validated before the first step, so that
+    what is returned is never worse than it.
 
-    Raises InvalidInputError when no user has a training pair or a validation target, or there is
-    no content to start from.
+    Raises InvalidInputError when no user has a training pair or a validation target, there is no
+    content to start from, or `warm` is of other items or sizes.
     """
+    if warm is not None:
+        _require_alike(warm, number_of_items, config)
 
     def build() -> SASRec:
         model = SASRec(number_of_items, config)
-        if config.start == "content":
+        if warm is not None:
+            model.load_state_dict(warm.state_dict())
+        elif config.start == "content":
             model.start_from_content(content or {})
         return model
 
@@ -275,6 +285,7 @@ def train_sasrec(
         on_progress,
         stage=stage,
         device=device,
+        warm=warm is not None,
     )
 
 
@@ -286,10 +297,12 @@ def train_built(
     *,
     stage: str,
     device: str = "cpu",
+    warm: bool = False,
 ) -> SASRec:
     """`train_sasrec` for the model that `build` makes, once the random state is that of `seed`.
 
-    stage: the name under which progress is reported. Raises what `train_sasrec` raises.
+    stage: the name under which progress is reported. warm: the model is validated as it was made.
+    Raises what `train_sasrec` raises.
     """
     if not any(len(items) > 1 for items in split.train):
         raise InvalidInputError.of("split", "no user has two training interactions")
@@ -297,7 +310,7 @@ def train_built(
         raise InvalidInputError.of("split", "no user has a validation target")
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         torch.manual_seed(seed)
-        return _fit(build().to(device), split, on_progress, stage)
+        return _fit(build().to(device), split, on_progress, stage, warm=warm)
 
 
 def principal_content(content: Mapping[Modality, Tensor], dimension: int) -> Tensor:
@@ -339,7 +352,7 @@ def training_windows(
     return windows
 
 
-def _fit(model: SASRec, split: Split, on_progress: OnProgress, stage: str) -> SASRec:
+def _fit(model: SASRec, split: Split, on_progress: OnProgress, stage: str, *, warm: bool) -> SASRec:
     config = model.config
     generator = np.random.default_rng(config.seed)
     users = _validation_users(split, config, generator)
@@ -348,6 +361,9 @@ def _fit(model: SASRec, split: Split, on_progress: OnProgress, stage: str) -> SA
         model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
     )
     best_ndcg, best_epoch, best_weights = -1.0, 0, _copy_of_weights(model)
+    if warm:
+        best_ndcg = _validate(model, histories, split.validation_target[users])
+        on_progress(Progress(stage, 0, config.epochs, {"validation_ndcg@10": best_ndcg}))
     for epoch in range(1, config.epochs + 1):
         model.train()
         for batch in _batches(split.train, config, generator):
@@ -356,8 +372,7 @@ def _fit(model: SASRec, split: Split, on_progress: OnProgress, stage: str) -> SA
             torch.autograd.backward(loss)
             optimizer.step()
             on_progress(Progress(stage, epoch - 1, config.epochs, {"loss": loss.item()}))
-        validation = evaluate(model.score, histories, split.validation_target[users])
-        ndcg = validation.masked["ndcg@10"]
+        ndcg = _validate(model, histories, split.validation_target[users])
         on_progress(Progress(stage, epoch, config.epochs, {"validation_ndcg@10": ndcg}))
         if ndcg > best_ndcg:
             best_ndcg, best_epoch, best_weights = ndcg, epoch, _copy_of_weights(model)
@@ -365,6 +380,20 @@ def _fit(model: SASRec, split: Split, on_progress: OnProgress, stage: str) -> SA
             break
     model.load_state_dict(best_weights)
     return model.eval()
+
+
+def _validate(model: SASRec, histories: Sequence[ItemRows], targets: ItemRows) -> float:
+    return evaluate(model.score, histories, targets).masked["ndcg@10"]
+
+
+def _require_alike(warm: SASRec, number_of_items: int, config: SASRecConfig) -> None:
+    if warm.number_of_items != number_of_items:
+        raise InvalidInputError.of(
+            "warm", f"is of {warm.number_of_items} items, not of {number_of_items}"
+        )
+    for name in SIZES:
+        if getattr(warm.config, name) != getattr(config, name):
+            raise InvalidInputError.of(name, f"is {getattr(warm.config, name)} in `warm`")
 
 
 def _validation_users(

@@ -1,8 +1,10 @@
 """Third stage: SASRec on the interactions gives E_c (Sec. 4.2.1); of cold items it is imputed."""
 
 from pathlib import Path
+from typing import Final
 
 from services.training.context import StageContext
+from services.training.sasrec_making import make_sasrec
 from services.training.stages import embed, snapshot
 from services.training.work_folder import WorkFolder
 from shared.computing import compute
@@ -15,14 +17,13 @@ from shared.modeling.item_tables import (
 )
 from shared.modeling.modality import Modality
 from shared.modeling.progress import Progress
-from shared.modeling.sasrec import train_sasrec
 
-NAME = "collaborative"
+NAME: Final = "collaborative"
 
 
 async def run(context: StageContext, folder: Path) -> None:
     """Raises InvalidInputError where no interaction is left for training."""
-    await compute(_train, context, folder)
+    await compute(_make, context, folder)
 
 
 def load_tables(work: WorkFolder) -> ItemTables:
@@ -30,25 +31,22 @@ def load_tables(work: WorkFolder) -> ItemTables:
     return load_item_tables(work.open(embed.NAME), work.open(NAME))
 
 
-def _train(context: StageContext, folder: Path) -> None:
+def _make(context: StageContext, folder: Path) -> None:
     data = snapshot.load_snapshot(context.work.open(snapshot.NAME))
-    cold = data.frequency() == 0
-    if cold.all():
+    if not data.frequency().any():
         raise InvalidInputError.of("interactions", "none is left for training")
-    content = load_item_tables(context.work.open(embed.NAME))
     config = context.configs.collaborative
-    model = train_sasrec(
-        data.split(),
-        len(data.items),
-        config,
-        context.report,
-        content=content.tensors(),
-        device=context.configs.device,
+    made = make_sasrec(context, NAME, config)
+    made.model.save(folder)
+    imputed = ~made.learned
+    collaborative = impute_collaborative(
+        made.model.collaborative_embeddings().numpy(),
+        imputed,
+        load_item_tables(context.work.open(embed.NAME)),
     )
-    model.to("cpu").save(folder)
-    collaborative = impute_collaborative(model.collaborative_embeddings().numpy(), cold, content)
     save_item_tables(
-        ItemTables({Modality.COLLABORATIVE: collaborative}, {Modality.COLLABORATIVE: cold}), folder
+        ItemTables({Modality.COLLABORATIVE: collaborative}, {Modality.COLLABORATIVE: imputed}),
+        folder,
     )
-    imputed = {f"imputed_{Modality.COLLABORATIVE.value}": float(cold.sum())}
-    context.report(Progress(NAME, config.epochs, config.epochs, imputed))
+    figures = {f"imputed_{Modality.COLLABORATIVE.value}": float(imputed.sum())}
+    context.report(Progress(NAME, config.epochs, config.epochs, figures))

@@ -1,4 +1,7 @@
-"""Second stage: E_t and E_v from the embedding service; what items lack is imputed."""
+"""Second stage: E_t and E_v from the embedding service; what items lack is imputed.
+
+The encoders are known then, and with them what the weights of the stages to come start from.
+"""
 
 import json
 from collections.abc import Mapping, Sequence
@@ -7,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import structlog
 from numpy.typing import NDArray
 
 from services.training.content_embedding import ContentEmbedder, Vectors, Wanted
@@ -14,7 +18,9 @@ from services.training.context import StageContext
 from services.training.patience import patiently
 from services.training.stages import snapshot
 from services.training.stages.snapshot import Snapshot
+from services.training.warm_start import decide, open_live, save_start
 from shared.computing import compute
+from shared.database.bundles import BundleRepository
 from shared.database.embeddings import EmbeddingRepository, ItemVector
 from shared.errors import InvalidInputError
 from shared.modeling.item_tables import ItemTables, impute_content, save_item_tables
@@ -24,6 +30,8 @@ from shared.modeling.progress import Progress
 NAME = "embed"
 REPORT_FILE = "report.json"
 REPORTED_PROBLEMS = 100
+
+log = structlog.get_logger()
 
 
 @dataclass
@@ -42,24 +50,42 @@ class Collected:
 
 async def run(context: StageContext, folder: Path) -> None:
     """Raises UnavailableError where the embedding service stays away, and InvalidInputError where
-    no item has text that can be embedded."""
+    no item has text that can be embedded or the run cannot start as its request says."""
     data = snapshot.load_snapshot(context.work.open(snapshot.NAME))
-    encoders = await patiently(context.resources.embedding.encoders, check=context.lease.check)
+    served = await patiently(context.resources.embedding.encoders, check=context.lease.check)
     revisions = {
-        Modality.TEXT: encoders.text.revision,
-        Modality.VISUAL: encoders.image.revision,
+        Modality.TEXT: served.text.revision,
+        Modality.VISUAL: served.image.revision,
     }
     collected = await _read_stored(context, data, revisions)
     await _embed_missing(context, data, revisions, collected)
     report = await compute(_write_tables, context, data, collected, folder)
-    report["encoders"] = {j.value: revisions[j] for j in revisions if collected.vectors[j]}
+    encoders = {j: revisions[j] for j in revisions if collected.vectors[j]}
+    report["encoders"] = {j.value: revision for j, revision in encoders.items()}
     (folder / REPORT_FILE).write_text(json.dumps(report, indent=2))
+    await _decide_start(context, data, encoders, folder)
 
 
 def load_report(folder: Path) -> dict[str, Any]:
     """`encoders`: revisions by modality. `problems`: what is wrong with which item."""
     document: dict[str, Any] = json.loads((folder / REPORT_FILE).read_text())
     return document
+
+
+async def _decide_start(
+    context: StageContext, data: Snapshot, encoders: Mapping[Modality, str], folder: Path
+) -> None:
+    resources = context.resources
+    async with resources.database.transaction() as session:
+        row = await BundleRepository(session, context.catalog_id).live()
+    live = await compute(
+        open_live, resources.store, context.catalog_id, None if row is None else row.version
+    )
+    settings, configs = resources.settings.training, context.configs
+    start = await compute(decide, context.request, settings, configs, encoders, data, live)
+    save_start(start, folder)
+    log.info("start decided", parent=start.parent, stages=start.stages, reason=start.reason)
+    context.report(Progress(NAME, len(data.items), len(data.items), start.figures()))
 
 
 async def _read_stored(

@@ -8,17 +8,15 @@ from pydantic import TypeAdapter
 from torch import Tensor
 
 from services.training.context import StageContext
-from services.training.gates import (
-    Gate,
-    code_usage_gate,
-    live_ndcg_of,
-    ranking_gate,
-    spectrum_gate,
-    tau_gate,
-)
-from services.training.stages import collaborative, finetune, quantize, snapshot
+from services.training.gates import code_usage_gate, ranking_gate, spectrum_gate, tau_gate
+from services.training.kept_figures import kept_figures
+from services.training.live_comparison import compare_with_live
+from services.training.stages import collaborative, embed, finetune, quantize, snapshot
 from services.training.stages.snapshot import Snapshot
+from services.training.warm_start import load_start, open_live
+from shared.artifacts.bundle import Bundle
 from shared.computing import compute
+from shared.contracts.admin import Gate
 from shared.database.bundles import BundleRepository
 from shared.modeling.analysis import FUSED, INPUT, Analysis, analyse
 from shared.modeling.evaluation import Evaluation, Scorer, evaluate, popularity_scorer
@@ -40,9 +38,14 @@ async def run(context: StageContext, folder: Path) -> None:
     context.work.remove_checkpoints()
     data = snapshot.load_snapshot(context.work.open(snapshot.NAME))
     async with context.resources.database.transaction() as session:
-        live = await BundleRepository(session, context.catalog_id).live()
-    live_ndcg = None if live is None else live_ndcg_of(live.manifest, data.sha256())
-    await compute(_evaluate, context, data, live_ndcg, folder)
+        row = await BundleRepository(session, context.catalog_id).live()
+    live = await compute(
+        open_live,
+        context.resources.store,
+        context.catalog_id,
+        None if row is None else row.version,
+    )
+    await compute(_evaluate, context, data, live, folder)
 
 
 def load_metrics(folder: Path) -> dict[str, Any]:
@@ -60,29 +63,61 @@ def load_gates(folder: Path) -> list[Gate]:
     return TypeAdapter(list[Gate]).validate_json((folder / GATES_FILE).read_bytes())
 
 
-def _evaluate(context: StageContext, data: Snapshot, live_ndcg: float | None, folder: Path) -> None:
-    metrics: dict[str, Any] = {}
-    total = len(MODELS) + 1
+def _evaluate(context: StageContext, data: Snapshot, live: Bundle | None, folder: Path) -> None:
+    total = len(MODELS) + 2
+    evaluations: dict[str, Evaluation] = {}
     for done, model in enumerate(MODELS, start=1):
-        evaluation = _test(context, model, data)
-        metrics[model] = evaluation.as_dict()
-        figure = {f"{model}_ndcg@10": evaluation.masked["ndcg@10"]}
+        evaluations[model] = _test(context, model, data)
+        figure = {f"{model}_ndcg@10": evaluations[model].masked["ndcg@10"]}
         context.report(Progress(NAME, done, total, figure))
-    context.lease.check()
+    metrics: dict[str, Any] = {name: found.as_dict() for name, found in evaluations.items()}
+    ranking = _ranking_gate(context, data, live, evaluations["ranker"])
+    context.report(Progress(NAME, total - 1, total, _live_figure(ranking)))
     encoder, head = load_item_side(context.work.open(finetune.NAME))
     quantizer = load_quantizer(context.work.open(quantize.NAME))
     start = {j: quantizer.code_embeddings(j) for j in quantizer.modalities}
     split = data.split()
     analysis = analyse(encoder, head, start, split.test_histories(), split.test_target)
     metrics |= _figures(analysis)
-    gates = [
-        ranking_gate(metrics["ranker"]["masked"]["ndcg@10"], live_ndcg),
-        *_gates(analysis, encoder),
-    ]
+    kept = _kept(context, data)
+    metrics |= kept
+    gates = [ranking, *_gates(analysis, encoder)]
     (folder / ANALYSIS_FILE).write_text(json.dumps(analysis.as_dict()))
     (folder / METRICS_FILE).write_text(json.dumps(metrics, indent=2))
     (folder / GATES_FILE).write_bytes(TypeAdapter(list[Gate]).dump_json(gates, indent=2))
-    context.report(Progress(NAME, total, total))
+    shown = {f"{what}_{j}": share for what, shares in kept.items() for j, share in shares.items()}
+    context.report(Progress(NAME, total, total, shown))
+
+
+def _ranking_gate(
+    context: StageContext, data: Snapshot, live: Bundle | None, evaluation: Evaluation
+) -> Gate:
+    comparison = None
+    if live is not None:
+        comparison = compare_with_live(
+            context, data, live, evaluation, lambda scorer: _watched(scorer, context)
+        )
+    return ranking_gate(evaluation.masked["ndcg@10"], comparison)
+
+
+def _live_figure(ranking: Gate) -> dict[str, float]:
+    live = ranking.figures.get("live")
+    return {} if live is None else {"live_ndcg@10": live}
+
+
+def _kept(context: StageContext, data: Snapshot) -> dict[str, dict[str, float]]:
+    """Of the bundle that the weights come from; empty where they come from none."""
+    start = load_start(context.work.open(embed.NAME))
+    parent = start.parent_bundle(context.resources.store, context.catalog_id)
+    if parent is None:
+        return {}
+    return kept_figures(
+        start,
+        parent,
+        data.item_ids,
+        quantize.load_codes(context.work.open(quantize.NAME)),
+        collaborative.load_tables(context.work),
+    )
 
 
 def _test(context: StageContext, model: str, data: Snapshot) -> Evaluation:

@@ -6,6 +6,7 @@ from services.training.context import StageContext
 from services.training.finetune_job import FinetuneJob, finetune
 from services.training.finetune_together import finetune_together
 from services.training.stages import collaborative, embed, quantize, sequence, snapshot
+from services.training.warm_start import load_start
 from shared.computing import compute
 
 NAME = "finetune"
@@ -17,6 +18,8 @@ async def run(context: StageContext, folder: Path) -> None:
 
 def _train(context: StageContext, folder: Path) -> None:
     work, configs = context.work, context.configs
+    start = load_start(work.open(embed.NAME))
+    parent = start.parent_bundle(context.resources.store, context.catalog_id)
     job = FinetuneJob(
         snapshot=work.open(snapshot.NAME),
         embed=work.open(embed.NAME),
@@ -25,6 +28,7 @@ def _train(context: StageContext, folder: Path) -> None:
         quantize=work.open(quantize.NAME),
         checkpoints=work.checkpoints(),
         output=folder,
+        parent=parent.folder if parent is not None and start.is_warm else None,
         base=configs.base,
         ranker=configs.ranker,
     )

@@ -11,6 +11,7 @@ from services.training.context import StageContext
 from services.training.gates import failure_of
 from services.training.patience import patiently
 from services.training.pruning import prune_bundles
+from services.training.publish_gates import measured_gates
 from services.training.stages import collaborative, evaluate, quantize, snapshot
 from services.training.stages.snapshot import Snapshot
 from shared.artifacts.bundle import MANIFEST, Manifest, bundle_path
@@ -22,13 +23,14 @@ from shared.modeling.modality import Modality
 from shared.modeling.progress import Progress
 
 NAME = "publish"
-STEPS = ("write", "store", "record", "load", "catch_up", "go_live")
+STEPS = ("write", "store", "record", "load", "try", "catch_up", "go_live")
 
 
 async def run(context: StageContext, folder: Path) -> None:
     """Every step may be repeated: a restarted stage finds what is done and goes on.
 
-    A bundle that fails a gate, or whose request says so, is stored and recorded, but not live.
+    A bundle that fails a gate, or whose request says so, is stored and recorded, but not live. Two
+    of the gates are measured here, once the services have loaded it.
     """
     data = snapshot.load_snapshot(context.work.open(snapshot.NAME))
     path = bundle_path(context.catalog_id, context.version)
@@ -44,7 +46,14 @@ async def run(context: StageContext, folder: Path) -> None:
     if not context.request.go_live or failure_of(gates) is not None:
         return
     if not await _was_live(context):
-        await _go_live(context, data)
+        bundle = BundleReference(catalog_id=context.catalog_id, version=context.version)
+        going_live = context.resources.going_live
+        await patiently(lambda: going_live.load(bundle), check=context.lease.check)
+        _report(context, "load")
+        if failure_of(await measured_gates(context, data)) is not None:
+            return
+        _report(context, "try")
+        await _go_live(context, data, bundle)
     await prune_bundles(context.resources, context.catalog_id)
     _report(context, "go_live")
 
@@ -56,11 +65,8 @@ async def _was_live(context: StageContext) -> bool:
     return row is not None and row.activated_at is not None
 
 
-async def _go_live(context: StageContext, data: Snapshot) -> None:
-    bundle = BundleReference(catalog_id=context.catalog_id, version=context.version)
+async def _go_live(context: StageContext, data: Snapshot, bundle: BundleReference) -> None:
     going_live = context.resources.going_live
-    await patiently(lambda: going_live.load(bundle), check=context.lease.check)
-    _report(context, "load")
     await going_live.catch_up(bundle, check=context.lease.check)
     _report(context, "catch_up")
     await going_live.go_live(bundle, confirm=context.lease.confirm, made_from=data.versions)

@@ -24,7 +24,10 @@ BUNDLE = "20260101T000000-test"
 MANIFEST = {
     "encoders": {"text": "text-encoder@1", "visual": "image-encoder@1"},
     "dataset": {"items": 3},
-    "metrics": {"ndcg@10": 0.1},
+    "metrics": {
+        "ndcg@10": 0.1,
+        "gates": [{"name": "smoke", "passed": True, "explanation": "all well", "figures": {}}],
+    },
 }
 
 

@@ -94,6 +94,9 @@ async def test_wrong_requests_about_trainings_are_named(client, is_problem):
     is_problem(await client.get(f"{PATH}/no-uuid"), 422, "run_id")
     is_problem(await client.post(PATH, json={"seed": -1}), 422, "seed")
     is_problem(await client.post(PATH, json={"epochs": 3}), 422, "epochs")
+    is_problem(await client.post(PATH, json={"start": "hot"}), 422, "start")
+    is_problem(await client.post(PATH, json={"stages": ["quantize"]}), 422, "stages")
+    is_problem(await client.post(PATH, json={"stages": ["finetune", "fly"]}), 422, "stages.1")
     is_problem(await client.post(PATH, json={"ranker": {"a": "\x00"}}), 422, "ranker.a")
     is_problem(await client.get(PATH, params={"limit": 0}), 422, "limit")
 
@@ -108,3 +111,6 @@ async def test_bundles_are_listed_newest_first(gateway):
         ("20260101T000000-test", "retired"),
     ]
     assert (bundles[0]["items"], bundles[0]["metrics"]) == (3, {"ndcg@10": 0.1})
+    assert bundles[0]["gates"] == [
+        {"name": "smoke", "passed": True, "explanation": "all well", "figures": {}}
+    ]

@@ -27,7 +27,13 @@ from shared.artifacts.images import ImageStore
 from shared.contracts.common import BundleReference, BundleStatus, Problem
 from shared.contracts.embedding import EmbedOutput, EmbedRequest, EmbedResponse, Encoder, Encoders
 from shared.contracts.empty import Done
-from shared.contracts.ranking import UpsertItemsRequest
+from shared.contracts.ranking import (
+    RankedItem,
+    RankRequest,
+    RankResponse,
+    Source,
+    UpsertItemsRequest,
+)
 from shared.contracts.tokenization import (
     IndexRequest,
     TokenizedItem,
@@ -77,6 +83,8 @@ class StandIns:
     activated: list[tuple[str, str]] = field(default_factory=list)
     indexed: list[str] = field(default_factory=list)
     rankable: list[str] = field(default_factory=list)
+    ranked: list[RankRequest] = field(default_factory=list)
+    ranks_by: Source = "ranker"
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -153,6 +161,11 @@ class StandIns:
 
         else:
 
+            @app.post("/rank")
+            def rank(request: RankRequest) -> RankResponse:
+                self.ranked.append(request)
+                return self._answer(request)
+
             @app.put("/items")
             def upsert(request: UpsertItemsRequest) -> Done:
                 self.rankable += [item.item_id for item in request.items]
@@ -175,6 +188,19 @@ class StandIns:
             return await call_next(request)
 
         return app
+
+    def _answer(self, request: RankRequest) -> RankResponse:
+        """Scores are drawn by the history and the item."""
+        new = [item for item in (f"item-{n}" for n in range(ITEMS)) if item not in request.history]
+        score = {item: drawn_vector(f"{request.history} {item}", 2)[0] for item in new}
+        best = sorted(new, key=score.__getitem__, reverse=True)[: request.k]
+        return RankResponse(
+            bundle=request.bundle,
+            engine="stand-in",
+            source=self.ranks_by,
+            items=[RankedItem(item_id=i, score=score[i], shares=None) for i in best],
+            unknown_items=[],
+        )
 
     def _status(self, bundle: BundleReference) -> BundleStatus:
         return BundleStatus(
@@ -212,9 +238,11 @@ def stand_ins(stand_in_server: StandIns) -> StandIns:
         stand_in_server.activated,
         stand_in_server.indexed,
         stand_in_server.rankable,
+        stand_in_server.ranked,
     ):
         calls.clear()
     stand_in_server.down.clear()
+    stand_in_server.ranks_by = "ranker"
     return stand_in_server
 
 

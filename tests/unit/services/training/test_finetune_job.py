@@ -11,8 +11,9 @@ from shared.modeling.ranker_config import Precision
 
 def test_a_job_is_read_back_as_it_was_written(finetune_job, tmp_path):
     job = replace(finetune_job, ranker=replace(finetune_job.ranker, precision=Precision.BFLOAT16))
-    job.write(tmp_path / "job.json")
-    assert FinetuneJob.read(tmp_path / "job.json") == job
+    for written in (job, replace(job, parent=tmp_path / "bundle")):
+        written.write(tmp_path / "job.json")
+        assert FinetuneJob.read(tmp_path / "job.json") == written
 
 
 def test_a_job_written_by_hand_leaves_out_what_stays_as_it_is(finetune_job, tmp_path):

@@ -5,35 +5,67 @@ from services.training.gates import (
     FEWEST_DISTANCES,
     code_usage_gate,
     failure_of,
-    live_ndcg_of,
+    latency_gate,
     ranking_gate,
+    smoke_gate,
     spectrum_gate,
     tau_gate,
 )
+from services.training.live_comparison import Comparison
+from services.training.smoke import Trial
 from shared.modeling.analysis import KeptDistances
 from shared.modeling.modality import Modality
 from shared.modeling.spectrum import Spectrum, spectrum_of
 
 
 def test_a_ranker_may_be_a_little_worse_than_the_live_one_and_no_more():
-    assert ranking_gate(0.096, 0.1).passed
-    gate = ranking_gate(0.094, 0.1)
+    assert ranking_gate(0.5, Comparison(0.096, 0.1, 50)).passed
+    gate = ranking_gate(0.5, Comparison(0.094, 0.1, 50))
     assert not gate.passed
     assert "0.0940" in gate.explanation
-    assert gate.figures == {"ndcg@10": 0.094, "live": 0.1, "lowest": 0.095}
+    assert gate.figures == {"ndcg@10": 0.094, "live": 0.1, "lowest": 0.095, "users": 50}
 
 
-def test_without_a_live_bundle_on_the_same_data_there_is_nothing_to_fall_below():
-    assert ranking_gate(0.0, None).passed
+def test_without_a_live_bundle_there_is_nothing_to_fall_below():
+    gate = ranking_gate(0.0, None)
+    assert gate.passed
+    assert gate.explanation == "there is no live bundle to compare with"
 
 
-def test_the_live_figure_counts_only_for_the_same_data():
-    manifest = {
-        "dataset": {"sha256": "same"},
-        "metrics": {"ranker": {"masked": {"ndcg@10": 0.2}}},
-    }
-    assert live_ndcg_of(manifest, "same") == 0.2
-    assert live_ndcg_of(manifest, "other") is None
+def trial(latency=10.0, live=None, problem=None, **scores):
+    return Trial(problem, scores, latency, live)
+
+
+def test_one_request_that_fails_fails_the_smoke_gate_and_is_quoted():
+    assert smoke_gate([trial(a=1.0), trial(a=2.0)]).passed
+    gate = smoke_gate([trial(a=1.0), trial(problem="a score is not finite")])
+    assert not gate.passed
+    assert gate.explanation == "1 of 2 requests failed: a score is not finite"
+    assert gate.figures == {"requests": 2, "failed": 1}
+
+
+def test_the_same_scores_for_everyone_fail_the_smoke_gate():
+    gate = smoke_gate([trial(a=1.0, b=2.0), trial(a=1.0, c=3.0)])
+    assert not gate.passed
+    assert "same scores" in gate.explanation
+
+
+@pytest.mark.parametrize(
+    ("own", "live", "passed"),
+    [
+        (90.0, None, True),  # good enough
+        (110.0, None, False),
+        (90.0, 1.0, True),  # much slower, and good enough all the same
+        (190.0, 100.0, True),  # not much slower
+        (210.0, 100.0, False),
+    ],
+)
+def test_a_bundle_may_be_slow_where_the_live_one_is(own, live, passed):
+    trials = [trial(own, live) for _ in range(20)]
+    gate = latency_gate(trials, enough_ms=100.0, factor=2.0)
+    assert gate.passed is passed
+    assert gate.figures["p95_ms"] == own
+    assert gate.figures.get("live_p95_ms") == live
 
 
 def test_a_collapsed_level_fails_the_gate_and_is_named():
@@ -105,4 +137,4 @@ def test_nearly_equal_rows_fail_the_gate_and_random_ones_pass():
 
 
 def test_gates_that_hold_are_no_failure():
-    assert failure_of([ranking_gate(0.1, 0.1)]) is None
+    assert failure_of([ranking_gate(0.1, Comparison(0.1, 0.1, 9))]) is None

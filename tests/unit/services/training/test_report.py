@@ -10,6 +10,7 @@ from shared.modeling.modality import Modality
 
 METRICS = dict.fromkeys(("hr@5", "ndcg@5", "hr@10", "ndcg@10", "hr@20", "ndcg@20"), 0.25)
 RANKING = {"masked": METRICS, "unmasked": METRICS}
+COLD = {"parent": None, "stages": {}, "reason": "there is no live bundle"}
 PNG = b"\x89PNG\r\n\x1a\n"
 
 
@@ -29,7 +30,7 @@ def codes(tau, fine_tuned):
     }
 
 
-def manifest(semantic_ids):
+def manifest(semantic_ids, start=None, kept=None):
     return Manifest(
         catalog_id="shop",
         version="1",
@@ -48,12 +49,13 @@ def manifest(semantic_ids):
             "imputed": {"text": 1},
         },
         encoders={Modality.TEXT: "text-1"},
-        config={"quantizer": {"kind": "rq_kmeans"}},
+        config={"quantizer": {"kind": "rq_kmeans"}, "start": start or COLD},
         metrics={
             **dict.fromkeys(("popularity", "sasrec", "ranker"), RANKING),
             "semantic_ids": semantic_ids,
             "collapsed": {"collaborative": 0.0, "input": 0.125, "fused": 0.5, "codes_text": 0.75},
             "gates": [{"name": "ranking", "passed": True, "explanation": "good", "figures": {}}],
+            **(kept or {}),
         },
         libraries={},
         files={},
@@ -101,3 +103,28 @@ def test_without_distances_to_compare_there_is_no_plot_of_them(tmp_path, analysi
     write_report(tmp_path, manifest({"text": codes(None, None)}), analysis)
     assert not (tmp_path / "report" / "tau.png").exists()
     assert "tau.png" not in (tmp_path / "report" / "README.md").read_text()
+
+
+def test_the_readme_tells_what_the_weights_started_from_and_what_was_kept(tmp_path, analysis):
+    start = {
+        "parent": "b1",
+        "stages": {"quantize": "kept", "finetune": "warm"},
+        "reason": "little of the data is new",
+    }
+    kept = {
+        "sids_kept": {"collaborative": 0.975, "text": 1.0},
+        "cosine_kept": {"collaborative": 0.99},
+    }
+    write_report(tmp_path, manifest({"text": codes(0.4, 0.2)}, start, kept), analysis)
+    text = (tmp_path / "report" / "README.md").read_text()
+    assert "From the weights of bundle b1, as little of the data is new" in text
+    assert "quantize kept, finetune warm" in text
+    assert "collaborative 97.5%, text 100.0%" in text
+    assert "cosine 0.990" in text
+
+
+def test_the_readme_says_that_weights_started_from_nothing(tmp_path, analysis):
+    write_report(tmp_path, manifest({"text": codes(0.4, 0.2)}), analysis)
+    text = (tmp_path / "report" / "README.md").read_text()
+    assert "started from nothing: there is no live bundle" in text
+    assert "as it was" not in text

@@ -340,3 +340,64 @@ def test_learning_rates_fall_over_all_epochs(split, inputs):
     assert rates == sorted(rates, reverse=True)
     assert rates[0] == CONFIG.learning_rate_base
     assert rates[-1] < 0.1 * rates[0]
+
+
+@pytest.fixture(scope="module")
+def start(split, inputs):
+    """The weights of a ranker that was trained before."""
+    config = replace(CONFIG, epochs=15, patience=15, item_dropout=0.0, state_dropout=0.0, seed=4)
+    parent = _train(split, inputs, config)
+    return {name: p.detach().clone() for name, p in parent.named_parameters()}
+
+
+def test_a_warm_start_is_validated_before_its_first_step(split, inputs, start):
+    first = []
+
+    def watch(progress):
+        first.append(progress)
+        raise StoppedError
+
+    with pytest.raises(StoppedError):
+        _train(split, inputs, start=start, on_progress=watch)
+    parent = build_ranker(split, ITEMS, *inputs, SOURCE, CONFIG, start=start).eval()
+    validation = evaluate(
+        parent.scorer(), split.validation_histories(), split.validation_target
+    ).masked["ndcg@10"]
+    assert first[0].done == 0
+    assert first[0].metrics["ndcg@10"] == pytest.approx(validation, abs=1e-9)
+
+
+def test_a_warm_start_that_training_only_harms_is_returned_as_it_was(split, inputs, start):
+    harmful = replace(CONFIG, learning_rate_base=1.0, learning_rate_new=1.0, warm_up_steps=1)
+    ranker = _train(split, inputs, harmful, start=start)
+    for name, parameter in _weights(ranker).items():
+        assert torch.equal(parameter, start[name]), name
+
+
+@pytest.mark.parametrize("stop_after", [1, 5, 12])
+def test_a_resumed_warm_start_ends_in_the_weights_of_an_unbroken_one(
+    split, inputs, start, tmp_path, stop_after
+):
+    """Stopped after its first validation, within an epoch, and in the second epoch."""
+    unbroken = _train(split, inputs, start=start)
+    calls = 0
+
+    def stop(progress):
+        nonlocal calls
+        calls += 1
+        if calls > stop_after:
+            raise StoppedError
+
+    with pytest.raises(StoppedError):
+        _train(split, inputs, start=start, on_progress=stop, checkpoint_folder=tmp_path)
+    resumed = _train(split, inputs, start=start, checkpoint_folder=tmp_path)
+    _assert_equal(unbroken, resumed)
+
+
+def test_a_checkpoint_of_another_start_is_refused(split, inputs, start, tmp_path):
+    config = replace(CONFIG, epochs=1)
+    _train(split, inputs, config, start=start, checkpoint_folder=tmp_path)
+    other = {name: weight + 1 for name, weight in start.items()}
+    for changed in (None, other):
+        with pytest.raises(ConflictError):
+            _train(split, inputs, config, start=changed, checkpoint_folder=tmp_path)

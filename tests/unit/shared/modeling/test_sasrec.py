@@ -219,3 +219,23 @@ def test_users_without_a_training_pair_cannot_train_a_model():
 def test_a_wrong_setting_is_named(wrong):
     with pytest.raises(InvalidInputError, match=next(iter(wrong))):
         replace(SMALL, **wrong)
+
+
+def test_a_warm_start_is_validated_before_its_first_step_and_never_gets_worse(trained):
+    split = cycle_split()
+    seen = []
+    harmful = replace(SMALL, learning_rate=10.0, epochs=2, patience=1)
+    model = train_sasrec(split, ITEMS, harmful, seen.append, warm=trained)
+    validation = evaluate(trained.score, split.validation_histories(), split.validation_target)
+    assert seen[0].done == 0
+    assert seen[0].metrics == {"validation_ndcg@10": validation.masked["ndcg@10"]}
+    embeddings = trained.collaborative_embeddings()
+    assert torch.equal(model.collaborative_embeddings(), embeddings)
+    assert model is not trained
+
+
+def test_a_warm_start_of_other_items_or_sizes_is_refused(trained):
+    with pytest.raises(InvalidInputError, match="warm"):
+        train_sasrec(cycle_split(), ITEMS + 1, SMALL, warm=trained)
+    with pytest.raises(InvalidInputError, match="dimension"):
+        train_sasrec(cycle_split(), ITEMS, replace(SMALL, dimension=8), warm=trained)

@@ -9,11 +9,18 @@ from services.training.configs import configs_of
 from services.training.context import StageContext
 from services.training.finetune_job import FinetuneJob
 from services.training.stages import collaborative, embed, finetune, quantize, sequence, snapshot
+from services.training.warm_start import Start, save_start
 from services.training.work_folder import WorkFolder
 from shared.artifacts.store import ArtifactStore
 from shared.contracts.admin import StageProgress, TrainingCreate
 from shared.modeling.ranker import Ranker
 from shared.settings import ArtifactSettings, TrainingSettings
+
+COLD = Start(
+    parent=None,
+    stages=dict.fromkeys(("collaborative", "sequence", "quantize", "finetune"), "cold"),
+    reason="a test",
+)
 
 
 class StoppedError(Exception):
@@ -35,6 +42,7 @@ def context(finetune_job: FinetuneJob, tmp_path):
         folder = work.begin(name)
         for file in files.iterdir():
             file.rename(folder / file.name)
+        save_start(COLD, folder)
         work.complete(name, StageProgress(stage=name, done=1, total=1))
 
     def stop():
@@ -51,7 +59,7 @@ def context(finetune_job: FinetuneJob, tmp_path):
             version="b1",
             request=request,
             configs=configs_of(request, settings),
-            resources=SimpleNamespace(settings=SimpleNamespace(training=settings)),
+            resources=SimpleNamespace(settings=SimpleNamespace(training=settings), store=store),
             lease=SimpleNamespace(check=stop),
             work=work,
             report=seen.append,
