@@ -144,6 +144,9 @@ class GatewaySettings(_Section):
     history_limit: int = Field(
         default=200, ge=1, description="latest positives that a user_id is recommended for by"
     )
+    keep_recommendations_days: int = Field(
+        default=30, ge=1, description="how long lists given are kept for the metrics of bundles"
+    )
 
 
 class EventWeights(_Section):
@@ -174,9 +177,6 @@ class EventSettings(_Section):
     positive_above: float = Field(
         default=3.0,
         description="an event of any kind with a rating up to this is stored, but no positive",
-    )
-    keep_recommendations_days: int = Field(
-        default=30, ge=1, description="how long lists given are kept for the metrics of bundles"
     )
 
 
