@@ -79,7 +79,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             recommender=Recommender(
                 database, ranking, history_limit=settings.gateway.history_limit
             ),
-            trainings=TrainingRuns(database, TrainingQueue(settings.redis)),
+            trainings=TrainingRuns(database, TrainingQueue(settings.redis), settings.training),
             bundles=BundleList(database),
             readiness=Readiness(database, settings, web),
         )

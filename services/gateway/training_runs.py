@@ -12,20 +12,27 @@ from shared.database.session import Database
 from shared.database.tables import TrainingRunRow
 from shared.database.training_runs import TrainingRunRepository
 from shared.errors import ConflictError, NotFoundError
+from shared.run_configs import require_trainable
+from shared.settings import TrainingSettings
 
 
 class TrainingRuns:
-    def __init__(self, database: Database, queue: TrainingQueue) -> None:
+    def __init__(
+        self, database: Database, queue: TrainingQueue, settings: TrainingSettings
+    ) -> None:
         self._database = database
         self._queue = queue
+        self._settings = settings
 
     async def start(self, catalog_id: str, create: TrainingCreate) -> Training:
         """Queue a run.
 
         Raises:
+            InvalidInputError: a setting that it names does not exist, or cannot have this value.
             ConflictError: another one of this catalogue is not finished yet.
         """
         require_storable(create)
+        require_trainable(create, self._settings)
         async with self._database.transaction() as session:
             row = await TrainingRunRepository(session).add(
                 catalog_id, create.model_dump(mode="json")

@@ -8,7 +8,7 @@ from typing import Any
 
 from services.training.stages import quantize, snapshot
 from shared.errors import InvalidInputError
-from shared.modeling.base_model import BaseSource
+from shared.modeling.base_source import BaseSource
 from shared.modeling.item_tables import load_item_tables
 from shared.modeling.progress import OnProgress
 from shared.modeling.quantizer_kinds import load_quantizer

@@ -98,6 +98,24 @@ async def test_wrong_requests_about_trainings_are_named(client, is_problem):
     is_problem(await client.get(PATH, params={"limit": 0}), 422, "limit")
 
 
+@pytest.mark.parametrize(
+    ("request_fields", "field", "cause"),
+    [
+        ({"ranker": {"epochs": 0}}, "ranker.epochs", "at least 1"),
+        ({"ranker": {"lora": {"rank": 0}}}, "ranker.lora.rank", "at least 1"),
+        ({"ranker": {"tiny": {"heads": 0}}}, "ranker.tiny.heads", "at least 1"),
+        ({"ranker": {"base_dtype": ["float32"]}}, "ranker.base_dtype", "none of"),
+        ({"collaborative": {"dimensions": 64}}, "collaborative.dimensions", "no setting"),
+        ({"quantizer": {"kind": "vq"}}, "quantizer.kind", "mm_rq_vae"),
+    ],
+)
+async def test_a_setting_that_no_worker_could_train_with_is_refused_at_once(
+    client, is_problem, request_fields, field, cause
+):
+    is_problem(await client.post(PATH, json=request_fields), 422, field, cause)
+    assert (await client.get(PATH)).json()["trainings"] == []
+
+
 async def test_bundles_are_listed_newest_first(gateway):
     await gateway.go_live("shop", "20260102T000000-next")
 
