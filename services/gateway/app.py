@@ -15,6 +15,7 @@ from services.gateway.routes import (
     item_batch,
     items,
     recommendations,
+    training_schedule,
     trainings,
 )
 from shared.errors import (
@@ -57,7 +58,15 @@ def create_app(settings: Settings) -> FastAPI:
             UnauthenticatedError, ForbiddenError, InvalidInputError, UnavailableError
         )
     )
-    for domain in (item_batch, items, recommendations, events, trainings, bundles):
+    for domain in (
+        item_batch,
+        items,
+        recommendations,
+        events,
+        trainings,
+        training_schedule,
+        bundles,
+    ):
         api.include_router(domain.router)
     app.include_router(api)
 

@@ -15,8 +15,11 @@ from services.gateway.item_intake import ItemIntake
 from services.gateway.item_reading import ItemReader
 from services.gateway.readiness import Readiness
 from services.gateway.recommending import Recommender
+from services.gateway.training_estimate import TrainingEstimator
 from services.gateway.training_queue import TrainingQueue
 from services.gateway.training_runs import TrainingRuns
+from services.gateway.training_schedules import TrainingSchedules
+from services.gateway.training_watching import TrainingWatcher
 from shared.artifacts.store import ArtifactStore
 from shared.clients.embedding import EmbeddingClient
 from shared.clients.ranking import RankingClient
@@ -35,6 +38,9 @@ class Resources:
     events: EventRecorder
     recommender: Recommender
     trainings: TrainingRuns
+    training_estimator: TrainingEstimator
+    training_watcher: TrainingWatcher
+    training_schedules: TrainingSchedules
     bundles: BundleList
     readiness: Readiness
 
@@ -68,6 +74,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             ready_wait_s=settings.gateway.ready_wait_s,
             relay_grace_s=settings.relay.grace_s,
         )
+        trainings = TrainingRuns(database, TrainingQueue(settings), settings.training)
         yield Resources(
             access=AccessControl(database),
             intake=intake,
@@ -79,7 +86,10 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             recommender=Recommender(
                 database, ranking, history_limit=settings.gateway.history_limit
             ),
-            trainings=TrainingRuns(database, TrainingQueue(settings.redis), settings.training),
+            trainings=trainings,
+            training_estimator=TrainingEstimator(database, embedding),
+            training_watcher=TrainingWatcher(database),
+            training_schedules=TrainingSchedules(database, trainings),
             bundles=BundleList(database),
             readiness=Readiness(database, settings, web),
         )

@@ -13,7 +13,6 @@ from services.training.bundle_writing import write_bundle
 from services.training.context import StageContext
 from services.training.gates import failure_of
 from services.training.patience import patiently
-from services.training.pruning import prune_bundles
 from services.training.stages import collaborative, evaluate, quantize, snapshot
 from services.training.stages.snapshot import Snapshot
 from shared.artifacts.bundle import MANIFEST, Manifest, bundle_path
@@ -64,7 +63,6 @@ async def run(context: StageContext, folder: Path) -> None:
     await _go_live(context, data)
     context.lease.ignore_cancelling()
     await _tell(context, bundle)
-    await prune_bundles(context.resources, context.catalog_id)
     _report(context, "go_live")
 
 

@@ -14,12 +14,10 @@ from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.training.context import StageContext
-from services.training.work_folder import runs_path
 from shared.computing import compute
 from shared.database.interactions import InteractionRepository
 from shared.database.items import ItemRepository
 from shared.database.tables import ItemRow
-from shared.database.training_runs import TrainingRunRepository
 from shared.errors import InvalidInputError
 from shared.ingestion.content_vectors import text_of
 from shared.modeling.progress import Progress
@@ -99,7 +97,6 @@ class Snapshot:
 
 async def run(context: StageContext, folder: Path) -> None:
     """Raises InvalidInputError where there is too little to learn from."""
-    await _remove_finished_runs(context)
     async with context.resources.database.transaction() as session:
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         snapshot = await read_snapshot(session, context.catalog_id)
@@ -187,14 +184,3 @@ def load_snapshot(folder: Path) -> Snapshot:
         unknown_interactions=document["unknown_interactions"],
         short_sequences=document["short_sequences"],
     )  # fmt: skip
-
-
-async def _remove_finished_runs(context: StageContext) -> None:
-    """A finished run's files are of use until the next one begins."""
-    resources, catalog_id = context.resources, context.catalog_id
-    names = set(resources.store.list_folder(runs_path(catalog_id)))
-    async with resources.database.transaction() as session:
-        finished = await TrainingRunRepository(session).finished(catalog_id)
-    for run_id in finished:
-        if str(run_id) in names:
-            await compute(resources.store.delete_folder, f"{runs_path(catalog_id)}/{run_id}")
