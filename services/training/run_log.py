@@ -89,10 +89,11 @@ class RunLog(logging.Handler):
 
     async def _write_until_over(self) -> None:
         while not self._over.is_set():
+            await self.write()
             with suppress(TimeoutError):
                 async with asyncio.timeout(WRITE_EVERY_S):
                     await self._over.wait()
-            await self.write()
+        await self.write()
 
 
 def _line(event: dict[str, Any], record: logging.LogRecord) -> NewLogLine:

@@ -1,3 +1,4 @@
+import asyncio
 import base64
 import json
 from datetime import timedelta
@@ -22,7 +23,7 @@ async def test_a_training_is_queued_and_the_workers_are_told(gateway, redis_url)
     assert (run["state"], run["stages"], run["bundle"]) == ("queued", [], None)
     assert answer.headers["location"] == f"{PATH}/{run['run_id']}"
     with redis.Redis.from_url(redis_url) as broker:
-        message = json.loads(broker.lpop("training"))
+        message = json.loads(broker.lpop("cpu"))
     assert message["headers"]["task"] == "mmesid.train"
     assert json.loads(base64.b64decode(message["body"]))[0] == [run["run_id"]]
     async with gateway.database.transaction() as session:
@@ -44,9 +45,20 @@ async def test_a_catalogue_trains_once_at_a_time(gateway, is_problem):
 
     second = await gateway.client.post(PATH, json={})
 
-    is_problem(second, 409, cause=first["run_id"])
+    is_problem(second, 409, cause=f"{first['run_id']} is queued")
     other = await gateway.client_for("other", Scope.ADMIN)
     assert (await other.post(PATH, json={})).status_code == 202
+
+
+async def test_of_two_that_are_posted_at_once_one_is_refused_and_names_the_other(
+    gateway, is_problem
+):
+    answers = await asyncio.gather(*(gateway.client.post(PATH, json={}) for _ in range(2)))
+
+    accepted, refused = sorted(answers, key=lambda answer: answer.status_code)
+    assert accepted.status_code == 202
+    is_problem(refused, 409, cause=accepted.json()["run_id"])
+    assert len((await gateway.client.get(PATH)).json()["trainings"]) == 1
 
 
 async def test_progress_is_shown_and_a_running_one_is_asked_to_stop(gateway):
@@ -62,7 +74,8 @@ async def test_progress_is_shown_and_a_running_one_is_asked_to_stop(gateway):
     shown = (await gateway.client.get(f"{PATH}/{run_id}")).json()
     cancelled = await gateway.client.post(f"{PATH}/{run_id}/cancel")
 
-    assert (shown["state"], shown["stages"]) == ("running", stages)
+    assert shown["state"] == "running"
+    assert shown["stages"] == [{**stages[0], "started_at": None, "seconds": None}]
     assert (cancelled.status_code, cancelled.json()["state"]) == (200, "running")
     async with gateway.database.transaction() as session:
         row = await TrainingRunRepository(session).get(UUID(run_id))
@@ -85,7 +98,7 @@ async def test_trainings_of_another_catalogue_cannot_be_seen(gateway, is_problem
 
     is_problem(await other.get(f"{PATH}/{run_id}"), 404)
     is_problem(await other.post(f"{PATH}/{run_id}/cancel"), 404)
-    assert (await other.get(PATH)).json() == {"trainings": []}
+    assert (await other.get(PATH)).json() == {"trainings": [], "next_cursor": None}
     assert (await other.get("/v1/admin/bundles")).json() == {"bundles": []}
 
 
