@@ -31,6 +31,15 @@ async def test_a_training_is_queued_and_the_workers_are_told(gateway, redis_url)
     assert (row.catalog_id, row.request["seed"], row.request["go_live"]) == ("shop", 3, False)
 
 
+async def test_a_training_is_queued_for_the_workers_that_the_settings_name(
+    start_gateway, redis_url
+):
+    gateway = await start_gateway(training={"queue": "gpu"})
+    await gateway.client.post(PATH, json={})
+    with redis.Redis.from_url(redis_url) as broker:
+        assert (broker.llen("cpu"), broker.llen("gpu")) == (0, 1)
+
+
 async def test_a_training_is_queued_even_while_redis_is_down(start_gateway):
     gateway = await start_gateway(redis={"url": "redis://127.0.0.1:9/0"})
 

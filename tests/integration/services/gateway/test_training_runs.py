@@ -3,6 +3,7 @@ from uuid import UUID
 
 import pytest
 
+from shared.database.api_keys import Scope
 from shared.database.interactions import InteractionRepository, NewInteraction
 from shared.database.items import ItemRepository, NewItem
 from shared.database.training_runs import TrainingRunRepository
@@ -158,8 +159,6 @@ async def test_a_run_that_succeeded_or_goes_on_is_not_tried_again(gateway, is_pr
 
 
 async def test_a_run_of_another_catalogue_cannot_be_tried_again(gateway, is_problem):
-    from shared.database.api_keys import Scope
-
     former = await run_that(gateway, "failed")
     other = await gateway.client_for("other", Scope.ADMIN)
     is_problem(await other.post(f"{PATH}/{former}/retry"), 404)

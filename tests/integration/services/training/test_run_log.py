@@ -3,13 +3,12 @@ from uuid import UUID, uuid4
 
 import pytest
 import pytest_asyncio
+from sqlalchemy import text
 
 from services.training import run_log
 from services.training.run_log import RunLog
-from shared.database.session import Database
 from shared.database.training_log import TrainingLogRepository
 from shared.database.training_runs import TrainingRunRepository
-from shared.settings import DatabaseSettings
 
 logger = logging.getLogger("services.training.test")
 
@@ -78,19 +77,22 @@ async def test_what_json_or_postgres_cannot_hold_is_written_as_it_can(resources,
     assert fields["long"] == "x" * 10_000
 
 
-async def test_lines_wait_for_a_database_that_is_away(
-    resources, run_id, stored, monkeypatch, settings
+async def test_lines_wait_while_the_database_does_not_take_them(
+    resources, run_id, stored, monkeypatch
 ):
-    away = Database(DatabaseSettings(url="postgresql+psycopg://nobody@127.0.0.1:9/none"))
-    log_of_run = RunLog(away, run_id)
     monkeypatch.setattr(run_log, "MOST_WAITING", 2)
-    async with log_of_run:
+
+    async def execute(statement: str) -> None:
+        async with resources.database.transaction() as session:
+            await session.execute(text(statement))
+
+    async with RunLog(resources.database, run_id) as log_of_run:
+        await execute("ALTER TABLE training_log RENAME TO away")
         for number in range(5):
             log("line", number=number)
         await log_of_run.write()
+        await execute("ALTER TABLE away RENAME TO training_log")
         assert await stored() == []
-        log_of_run._database = resources.database
-    await away.close()
     assert [(event, fields) for _, event, fields in await stored()] == [
         ("line", {"number": 0}),
         ("line", {"number": 1}),

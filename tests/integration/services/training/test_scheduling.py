@@ -1,10 +1,12 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from sqlalchemy import func, select
 
 from services.training.scheduling import PAUSE_AFTER_FAILURE, Scheduler
 from shared.cron import next_time
 from shared.database.interactions import InteractionRepository, NewInteraction
+from shared.database.tables import InteractionRow
 from shared.database.training_runs import TrainingRunRepository
 from shared.database.training_schedules import TrainingScheduleRepository
 
@@ -64,8 +66,7 @@ def end(resources):
             runs = TrainingRunRepository(session)
             owned = await runs.acquire(run_id, lease=timedelta(minutes=1))
             await runs.finish(run_id, owned.lease_token, state=state, stages=[])
-            row = await session.merge(await runs.get(run_id), load=True)
-            await session.refresh(row)
+            row = await runs.get(run_id)
             row.last_interaction_id = last_interaction_id
 
     return finish
@@ -75,10 +76,6 @@ def end(resources):
 def interactions(resources):
     async def add(count: int, catalog=CATALOG) -> int:
         """Returns the id of the last one."""
-        from sqlalchemy import func, select
-
-        from shared.database.tables import InteractionRow
-
         async with resources.database.transaction() as session:
             await InteractionRepository(session, catalog).add(
                 [NewInteraction("user", "item", "view", MONDAY) for _ in range(count)]
