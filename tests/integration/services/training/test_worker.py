@@ -23,12 +23,12 @@ NAMES = [stage.name for stage in STAGES]
 # Stages that compute take a second or more, so that they are met while they do.
 UNHURRIED = {
     "collaborative": {
-        "dimension": 8, "feedforward": 8, "blocks": 1, "epochs": 150, "patience": 150,
+        "dimension": 8, "feedforward": 8, "blocks": 1, "epochs": 2000, "patience": 2000,
     },
-    "quantizer": {"hidden": 8, "codebook_size": 4, "epochs": 300, "max_steps": 300},
+    "quantizer": {"hidden": 8, "codebook_size": 4, "epochs": 1000, "max_steps": 1000},
     "ranker": {
-        "epochs": 40,
-        "patience": 40,
+        "epochs": 60,
+        "patience": 60,
         "checkpoint_every": 1,
         "tiny": {"hidden_size": 16, "intermediate_size": 16, "layers": 1, "heads": 1},
     },
@@ -90,12 +90,12 @@ def held_in(shop, resources, stand_ins, eventually):
     @asynccontextmanager
     async def hold(stage: str, run_id: UUID) -> AsyncIterator[None]:
         async def is_there() -> bool:
-            shown = (await shop.training(run_id)).stages
-            if not shown or shown[-1]["stage"] != stage:
+            # Seen at once in the files; the database hears of it with the next heartbeat.
+            if stage not in resources.store.list_folder(f"{CATALOG}/runs/{run_id}"):
                 return False
-            waits = stage in TABLE_READ_IN or stage == "embed"
-            # A bundle is on record once two of the steps of publishing are done.
-            return waits or shown[-1]["done"] >= (2 if stage == "publish" else 1)
+            shown = (await shop.training(run_id)).stages
+            # A bundle is on record once three of the steps of publishing are done.
+            return stage != "publish" or (shown[-1]["stage"] == stage and shown[-1]["done"] >= 3)
 
         if stage in SERVICE_CALLED_IN:
             stand_ins.down.add(SERVICE_CALLED_IN[stage])
