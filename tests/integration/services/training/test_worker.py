@@ -120,11 +120,12 @@ def bundles(resources):
     return states
 
 
-async def test_a_worker_takes_a_run_from_the_queue_cleans_up_and_leaves_when_told(
+async def test_a_worker_takes_a_run_from_its_queue_cleans_up_and_leaves_when_told(
     shop, resources, send, training_process, is_over, eventually
 ):
     run_id = await shop.queue_run()
     send(run_id)
+    of_another_queue = training_process("worker", "--queues", "gpu")
     worker = training_process("worker", "--queues", "cpu,sync")
 
     training = await is_over(run_id)
@@ -134,26 +135,14 @@ async def test_a_worker_takes_a_run_from_the_queue_cleans_up_and_leaves_when_tol
         return resources.store.list_folder(f"{CATALOG}/runs") == []
 
     await eventually(is_clean)
-    worker.send_signal(signal.SIGTERM)
-    assert worker.wait(timeout=60) == 0
+    for told in (worker, of_another_queue):
+        told.send_signal(signal.SIGTERM)
+    assert (worker.wait(timeout=60), of_another_queue.wait(timeout=60)) == (0, 0)
     async with resources.database.transaction() as session:
         lines = await TrainingLogRepository(session, run_id).after(0, limit=1000)
     begun = [line.fields["stage"] for line in lines if line.event == "stage begins"]
     assert begun == NAMES
     assert (lines[0].event, lines[-1].event) == ("run taken up", "run over")
-
-
-async def test_a_worker_leaves_runs_of_other_queues_alone(
-    shop, settings, send, training_process, is_over
-):
-    run_id = await shop.queue_run(quantizer={"kind": "rq_kmeans", "codebook_size": 4})
-    send(run_id)
-    on_gpus = training_process("worker", "--queues", "gpu")
-    training_process("worker", "--queues", "cpu")
-
-    assert (await is_over(run_id)).state == "succeeded"
-    on_gpus.send_signal(signal.SIGTERM)
-    assert on_gpus.wait(timeout=60) == 0
 
 
 async def test_a_worker_told_to_quit_does_not_wait_for_its_run_to_end(
