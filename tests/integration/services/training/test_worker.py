@@ -23,12 +23,12 @@ NAMES = [stage.name for stage in STAGES]
 # Stages that compute take a second or more, so that they are met while they do.
 UNHURRIED = {
     "collaborative": {
-        "dimension": 8, "feedforward": 8, "blocks": 1, "epochs": 2000, "patience": 2000,
+        "dimension": 8, "feedforward": 8, "blocks": 1, "epochs": 100, "patience": 100,
     },
-    "quantizer": {"hidden": 8, "codebook_size": 4, "epochs": 1000, "max_steps": 1000},
+    "quantizer": {"hidden": 8, "codebook_size": 4, "epochs": 300, "max_steps": 300},
     "ranker": {
-        "epochs": 60,
-        "patience": 60,
+        "epochs": 40,
+        "patience": 40,
         "checkpoint_every": 1,
         "tiny": {"hidden_size": 16, "intermediate_size": 16, "layers": 1, "heads": 1},
     },
