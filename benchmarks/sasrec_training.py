@@ -46,7 +46,7 @@ from benchmarks.sasrec_training_parts.recbole_peer import RecBolePeer, open_recb
 from benchmarks.sasrec_training_parts.report import quality_table, speed_table
 from experiments.catalogue import Catalogue, read_catalogue
 from experiments.settings import read_settings
-from shared.modeling.sasrec import SASRecConfig
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequences import Split, leave_one_out
 
 SETTINGS = Path("experiments/beauty.yaml")

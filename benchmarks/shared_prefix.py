@@ -23,7 +23,8 @@ from torch import Tensor
 
 from experiments.catalogue import read_catalogue
 from experiments.settings import read_settings
-from shared.modeling.base_model import BaseKind, BaseSource, hidden_size
+from shared.modeling.base_model import hidden_size
+from shared.modeling.base_source import BaseKind, BaseSource
 from shared.modeling.item_encoder import ItemForm
 from shared.modeling.modality import Modality
 from shared.modeling.ranker import Ranker

@@ -22,11 +22,10 @@ from shared.errors import InvalidInputError
 from shared.modeling.analysis import INPUT, Analysis, analyse, code_use
 from shared.modeling.evaluation import Scorer, evaluate, popularity_scorer
 from shared.modeling.item_encoder import random_code_embeddings
-from shared.modeling.mm_rq_vae import MMRQVAEConfig
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress
 from shared.modeling.quantizer import Quantizer
-from shared.modeling.quantizer_kinds import quantizer_config
+from shared.modeling.quantizer_config import MMRQVAEConfig, quantizer_config
 from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.ranker_training import train_ranker
 from shared.modeling.sasrec import SASRec

@@ -30,7 +30,8 @@ from shared.modeling.item_tables import (
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress
 from shared.modeling.quantizer import Quantizer
-from shared.modeling.quantizer_kinds import load_quantizer, quantizer_config, train_quantizer
+from shared.modeling.quantizer_config import quantizer_config
+from shared.modeling.quantizer_kinds import load_quantizer, train_quantizer
 from shared.modeling.sasrec import SASRec, train_sasrec
 from shared.modeling.sequences import item_frequency, leave_one_out
 from shared.overriding import overridden

@@ -13,11 +13,11 @@ import yaml
 from experiments.methods.letter import LetterConfig
 from experiments.methods.tiger import TigerConfig
 from shared.errors import InvalidInputError
-from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama, hidden_size
-from shared.modeling.mm_rq_vae import MMRQVAEConfig
-from shared.modeling.quantizer_kinds import QuantizerConfig, quantizer_config
+from shared.modeling.base_model import hidden_size
+from shared.modeling.base_source import BaseKind, BaseSource, TinyLlama
+from shared.modeling.quantizer_config import MMRQVAEConfig, QuantizerConfig, quantizer_config
 from shared.modeling.ranker_config import RankerConfig
-from shared.modeling.sasrec import SASRecConfig
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.overriding import overridden
 
 SECTIONS = (

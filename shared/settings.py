@@ -182,6 +182,9 @@ class EventSettings(_Section):
 
 class RelaySettings(_Section):
     interval_s: float = Field(default=1.0, gt=0)
+    schedule_interval_s: float = Field(
+        default=5.0, gt=0, description="between looks at what the training schedules ask for"
+    )
     batch_size: int = Field(default=32, ge=1)
     first_retry_s: float = Field(default=1.0, gt=0)
     max_retry_s: float = Field(default=60.0, gt=0)
@@ -200,6 +203,9 @@ class TrainingSettings(_Section):
         default="float32", description="what the base model's weights are held in"
     )
     device: str = "auto"
+    queue: Literal["cpu", "gpu"] = Field(
+        default="cpu", description="whose workers train: those of `worker --queues gpu`, or of cpu"
+    )
     processes: int = Field(
         default=1, ge=1, description="that fine-tune the ranker together, one a GPU"
     )

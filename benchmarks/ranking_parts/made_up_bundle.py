@@ -22,12 +22,14 @@ from shared.artifacts.bundle import (
     write_manifest,
     write_sids,
 )
-from shared.modeling.base_model import BaseKind, load_base
+from shared.modeling.base_model import load_base
+from shared.modeling.base_source import BaseKind
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.item_encoder import ItemEncoder
 from shared.modeling.modality import Modality
 from shared.modeling.prompt import PromptTemplate
-from shared.modeling.ranker import LoraSpec, Ranker
+from shared.modeling.ranker import Ranker
+from shared.modeling.ranker_config import LoraSpec
 
 LEVELS, CODES = 4, 256
 TAIL = 0.8

@@ -8,7 +8,8 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM
 
 from shared.errors import InvalidInputError
-from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama, load_base, torch_dtype
+from shared.modeling.base_model import load_base, torch_dtype
+from shared.modeling.base_source import BaseKind, BaseSource, TinyLlama
 
 
 @dataclass(frozen=True)

@@ -5,7 +5,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 
 from shared.modeling.progress import Progress
-from shared.modeling.sasrec import SASRecConfig, train_sasrec
+from shared.modeling.sasrec import train_sasrec
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequences import Split
 
 OURS = "ours"

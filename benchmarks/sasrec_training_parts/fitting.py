@@ -13,7 +13,8 @@ from benchmarks.sasrec_training_parts.recbole_peer import RecBolePeer
 from benchmarks.sasrec_training_parts.report import Quality
 from shared.modeling.evaluation import Evaluation, Scorer, evaluate
 from shared.modeling.progress import Progress
-from shared.modeling.sasrec import SASRecConfig, train_sasrec
+from shared.modeling.sasrec import train_sasrec
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequences import ItemRows, Split
 
 

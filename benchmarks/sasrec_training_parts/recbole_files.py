@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from shared.modeling.sasrec import SASRecConfig
+from shared.modeling.sasrec_config import SASRecConfig
 
 NAME = "sequences"
 TIME_FIELD = "position"

@@ -15,10 +15,11 @@ from torch import Tensor, nn
 
 from shared.errors import InvalidInputError
 from shared.modeling.losses import info_nce, rq_vae_loss
-from shared.modeling.mm_rq_vae import MMRQVAE, SETTLING, MMRQVAEConfig
+from shared.modeling.mm_rq_vae import MMRQVAE, SETTLING
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress, Progress, ignore_progress
 from shared.modeling.quantizer import STAGE, Tower, training_inputs
+from shared.modeling.quantizer_config import MMRQVAEConfig
 from shared.modeling.residual_quantizer import (
     Balance,
     Quantization,

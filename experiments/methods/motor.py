@@ -20,7 +20,8 @@ from shared.errors import InvalidInputError
 from shared.modeling.item_encoder import random_code_embeddings
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress, ignore_progress
-from shared.modeling.sasrec import SASRec, SASRecConfig, train_built
+from shared.modeling.sasrec import SASRec, train_built
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequences import ItemRows, Split
 
 STAGE = "motor"

@@ -17,6 +17,7 @@ from services.gateway.routes import (
     items,
     recommendations,
     traffic,
+    training_schedule,
     trainings,
     users,
 )
@@ -72,6 +73,7 @@ def create_app(settings: Settings) -> FastAPI:
         events,
         users,
         trainings,
+        training_schedule,
         bundles,
         traffic,
     ):

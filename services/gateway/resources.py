@@ -21,8 +21,11 @@ from services.gateway.recommendation_log import RecommendationLog
 from services.gateway.recommending import Recommender
 from services.gateway.traffic_control import TrafficControl
 from services.gateway.traffic_split import TrafficSplit
+from services.gateway.training_estimate import TrainingEstimator
 from services.gateway.training_queue import TrainingQueue
 from services.gateway.training_runs import TrainingRuns
+from services.gateway.training_schedules import TrainingSchedules
+from services.gateway.training_watching import TrainingWatcher
 from services.gateway.user_histories import UserHistories
 from shared.artifacts.store import ArtifactStore
 from shared.clients.embedding import EmbeddingClient
@@ -46,6 +49,9 @@ class Resources:
     users: UserHistories
     recommender: Recommender
     trainings: TrainingRuns
+    training_estimator: TrainingEstimator
+    training_watcher: TrainingWatcher
+    training_schedules: TrainingSchedules
     bundles: BundleList
     activation: BundleActivation
     traffic: TrafficControl
@@ -92,6 +98,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             relay_grace_s=settings.relay.grace_s,
         )
         events = EventRecorder(database)
+        trainings = TrainingRuns(database, TrainingQueue(settings), settings.training)
         yield Resources(
             access=AccessControl(database),
             intake=intake,
@@ -112,7 +119,10 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 history_limit=settings.gateway.history_limit,
                 positives=settings.events,
             ),
-            trainings=TrainingRuns(database, TrainingQueue(settings.redis)),
+            trainings=trainings,
+            training_estimator=TrainingEstimator(database, embedding),
+            training_watcher=TrainingWatcher(database),
+            training_schedules=TrainingSchedules(database, trainings),
             bundles=BundleList(database),
             activation=BundleActivation(database, going_live),
             traffic=TrafficControl(database, going_live, split),

@@ -1,48 +1,103 @@
-"""Training runs: asked for, looked at, cancelled."""
+"""Training runs: asked for, looked at, cancelled, tried again."""
 
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
+from services.gateway.cursor import decode_cursor, encode_cursor
 from services.gateway.storable import require_storable
 from services.gateway.training_queue import TrainingQueue
-from shared.contracts.admin import StageProgress, Training, TrainingCreate, Trainings
+from shared.contracts.admin import RunState, StageProgress, Training, TrainingCreate, Trainings
 from shared.contracts.common import Problem
 from shared.database.session import Database
 from shared.database.tables import TrainingRunRow
 from shared.database.training_runs import TrainingRunRepository
-from shared.errors import ConflictError, NotFoundError
+from shared.errors import ConflictError, InvalidInputError, NotFoundError
+from shared.run_configs import require_trainable
+from shared.settings import TrainingSettings
+
+UNFINISHED = ("queued", "running")
+
+EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+MICROSECOND = timedelta(microseconds=1)
 
 
 class TrainingRuns:
-    def __init__(self, database: Database, queue: TrainingQueue) -> None:
+    def __init__(
+        self, database: Database, queue: TrainingQueue, settings: TrainingSettings
+    ) -> None:
         self._database = database
         self._queue = queue
+        self._settings = settings
+
+    def check(self, create: TrainingCreate) -> None:
+        """Raises InvalidInputError: a setting that it names does not exist, or cannot have this
+        value."""
+        require_storable(create)
+        require_trainable(create, self._settings)
 
     async def start(self, catalog_id: str, create: TrainingCreate) -> Training:
         """Queue a run.
 
         Raises:
+            InvalidInputError: see `check`.
             ConflictError: another one of this catalogue is not finished yet.
         """
-        require_storable(create)
+        self.check(create)
         async with self._database.transaction() as session:
             row = await TrainingRunRepository(session).add(
                 catalog_id, create.model_dump(mode="json")
             )
-            training = _view(row)
+            training = training_view(row)
         await self._queue.send(training.run_id)
         return training
 
-    async def newest(self, catalog_id: str, *, limit: int) -> Trainings:
+    async def retry(self, catalog_id: str, run_id: UUID) -> Training:
+        """Queue a run with the request of a former one, which goes on from its completed stages.
+
+        Raises:
+            NotFoundError: the catalogue has no such run.
+            ConflictError: the run neither failed nor was cancelled, or another one is not finished.
+            InvalidInputError: the settings have changed, and do not go with its request any more.
+        """
         async with self._database.transaction() as session:
-            rows = await TrainingRunRepository(session).newest(catalog_id, limit=limit)
-            return Trainings(trainings=[_view(row) for row in rows])
+            former = await run_of(session, catalog_id, run_id)
+            if former.state not in ("failed", "cancelled"):
+                raise ConflictError(
+                    f"Training {run_id} is {former.state}: only a failed or cancelled one is tried"
+                    " again"
+                )
+            self.check(TrainingCreate.model_validate(former.request))
+            row = await TrainingRunRepository(session).add(
+                catalog_id, former.request, trigger="retry", retry_of=former
+            )
+            training = training_view(row)
+        await self._queue.send(training.run_id)
+        return training
+
+    async def page(
+        self, catalog_id: str, *, state: RunState | None, cursor: str | None, limit: int
+    ) -> Trainings:
+        """Newest first; a cursor is the creation time of the last run of the page before.
+
+        Raises InvalidInputError for a cursor that is none of ours.
+        """
+        before = None if cursor is None else _time_of(cursor)
+        async with self._database.transaction() as session:
+            rows = await TrainingRunRepository(session).newest(
+                catalog_id, limit=limit + 1, state=state, before=before
+            )
+            page = rows[:limit]
+            return Trainings(
+                trainings=[training_view(row) for row in page],
+                next_cursor=_cursor_of(page[-1]) if len(rows) > limit else None,
+            )
 
     async def get(self, catalog_id: str, run_id: UUID) -> Training:
         """Raises NotFoundError, also for a run of another catalogue."""
         async with self._database.transaction() as session:
-            return _view(await _run(session, catalog_id, run_id))
+            return training_view(await run_of(session, catalog_id, run_id))
 
     async def cancel(self, catalog_id: str, run_id: UUID) -> Training:
         """Ask a run to stop; it does so at its next step.
@@ -52,24 +107,27 @@ class TrainingRuns:
             ConflictError: the run is finished.
         """
         async with self._database.transaction() as session:
-            row = await _run(session, catalog_id, run_id)
-            if row.state not in ("queued", "running"):
+            row = await run_of(session, catalog_id, run_id)
+            if row.state not in UNFINISHED:
                 raise ConflictError(f"Training {run_id} is finished: it has {row.state}")
             await TrainingRunRepository(session).request_cancel(row)
-            return _view(row)
+            return training_view(row)
 
 
-async def _run(session: AsyncSession, catalog_id: str, run_id: UUID) -> TrainingRunRow:
+async def run_of(session: AsyncSession, catalog_id: str, run_id: UUID) -> TrainingRunRow:
+    """Raises NotFoundError, also for a run of another catalogue."""
     row = await TrainingRunRepository(session).get(run_id)
     if row is None or row.catalog_id != catalog_id:
         raise NotFoundError(f"There is no training {run_id}")
     return row
 
 
-def _view(row: TrainingRunRow) -> Training:
+def training_view(row: TrainingRunRow) -> Training:
     return Training(
         run_id=row.run_id,
         state=row.state,
+        trigger=row.trigger,
+        retry_of=row.retry_of,
         stages=[StageProgress.model_validate(stage) for stage in row.stages],
         bundle=row.bundle,
         problem=None if row.problem is None else Problem.model_validate(row.problem),
@@ -77,3 +135,15 @@ def _view(row: TrainingRunRow) -> Training:
         started_at=row.started_at,
         finished_at=row.finished_at,
     )
+
+
+def _cursor_of(row: TrainingRunRow) -> str:
+    """A catalogue has one unfinished run at most, so no two have the same creation time."""
+    return encode_cursor((row.created_at - EPOCH) // MICROSECOND)
+
+
+def _time_of(cursor: str) -> datetime:
+    try:
+        return EPOCH + decode_cursor(cursor) * MICROSECOND
+    except OverflowError as error:
+        raise InvalidInputError.of("cursor", "is not a next_cursor of this list") from error

@@ -3,12 +3,12 @@
 from dataclasses import dataclass
 from uuid import UUID
 
-from services.training.configs import RunConfigs
 from services.training.lease import Lease
 from services.training.resources import Resources
 from services.training.work_folder import WorkFolder
 from shared.contracts.admin import TrainingCreate
 from shared.modeling.progress import OnProgress
+from shared.run_configs import RunConfigs
 
 
 @dataclass(frozen=True)

@@ -12,7 +12,7 @@ from services.training.stages import quantize, snapshot
 from services.training.stages.snapshot import Snapshot
 from shared.artifacts.bundle import Bundle
 from shared.errors import InvalidInputError
-from shared.modeling.base_model import BaseSource
+from shared.modeling.base_source import BaseSource
 from shared.modeling.inheritance import Inheritance, inherited_ranker
 from shared.modeling.item_tables import load_item_tables, own_content
 from shared.modeling.progress import OnProgress

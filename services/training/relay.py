@@ -1,7 +1,8 @@
-"""The relay: finishes accepted changes of items, and sees to it that no training run is forgotten.
+"""The relay: finishes accepted changes of items, sees to it that no training run is forgotten, and
+starts those that the schedules ask for.
 
-Several may run at once: rows of the outbox are claimed with SKIP LOCKED, and a run's task is sent
-by whoever first takes a key in Redis.
+Several may run at once: rows of the outbox and of the schedules are taken with SKIP LOCKED, and a
+run's task is sent by whoever first takes a key in Redis.
 """
 
 import asyncio
@@ -9,7 +10,7 @@ import random
 import signal
 from collections import Counter as CountOf
 from collections import defaultdict
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from datetime import timedelta
 
 import structlog
@@ -19,6 +20,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from services.training.forgetting import forget_recommendations
 from services.training.resend import Resender
 from services.training.resources import Resources, open_resources
+from services.training.scheduling import Scheduler
 from shared.database.outbox import OutboxRepository
 from shared.database.tables import OutboxRow
 from shared.errors import MmesidError
@@ -119,7 +121,8 @@ async def relay_forever(settings: Settings, *, metrics_port: int | None = None) 
         log.info("relay started")
         await asyncio.gather(
             _deliver_until(stop, Relay(resources), settings.relay.interval_s),
-            _resend_until(stop, Resender(resources), settings.relay.interval_s),
+            _repeat_until(stop, Resender(resources).resend, settings.relay.interval_s),
+            _repeat_until(stop, Scheduler(resources).start_due, settings.relay.schedule_interval_s),
             _forget_until(stop, resources),
         )
         log.info("relay stopped")
@@ -136,10 +139,12 @@ async def _deliver_until(stop: asyncio.Event, relay: Relay, interval_s: float) -
             await _pause(stop, interval_s)
 
 
-async def _resend_until(stop: asyncio.Event, resender: Resender, interval_s: float) -> None:
+async def _repeat_until(
+    stop: asyncio.Event, step: Callable[[], Awaitable[object]], interval_s: float
+) -> None:
     while not stop.is_set():
         try:
-            await resender.resend()
+            await step()
         except (SQLAlchemyError, OSError) as error:
             log.warning("training runs not read", error=str(error))
         await _pause(stop, interval_s)

@@ -13,7 +13,7 @@ from kombu.exceptions import OperationalError
 from redis.asyncio import Redis
 from redis.exceptions import RedisError
 
-from services.training.celery_app import QUEUE, TRAIN_TASK, make_celery
+from services.training.celery_app import TRAIN_TASK, make_celery
 from services.training.resources import Resources
 from shared.database.training_runs import TrainingRunRepository
 
@@ -52,7 +52,7 @@ class Resender:
             try:
                 if await self._may_send(run_id):
                     await asyncio.to_thread(
-                        self._celery.send_task, TRAIN_TASK, [str(run_id)], queue=QUEUE
+                        self._celery.send_task, TRAIN_TASK, [str(run_id)], retry=False
                     )
                     sent.append(run_id)
                     log.info("training task sent again", run_id=str(run_id))

@@ -19,6 +19,7 @@ from services.training.lease import CancelledRunError, Lease, LeaseLostError
 from services.training.progress_board import ProgressBoard
 from services.training.publish_gates import recorded_gates
 from services.training.resources import Resources, open_resources
+from services.training.run_log import RunLog
 from services.training.stages import (
     collaborative,
     embed,
@@ -37,6 +38,11 @@ from shared.database.training_runs import TrainingRunRepository
 from shared.errors import MmesidError
 from shared.modeling.progress import Progress
 from shared.settings import Settings
+
+# What a retry goes on from. Evaluation and publishing have to do with what is live now.
+KEPT_FOR_A_RETRY = (
+    snapshot.NAME, embed.NAME, collaborative.NAME, sequence.NAME, quantize.NAME, finetune.NAME,
+)  # fmt: skip
 
 # A run whose owners keep dying (out of memory, say) would otherwise be taken up for ever.
 MOST_OWNERS = 10
@@ -62,8 +68,11 @@ STAGES = (
 )
 
 
-async def run_training(run_id: UUID, settings: Settings) -> None:
-    """Take up a run and see it to its end; one that is owned or over is left alone."""
+async def run_training(run_id: UUID, settings: Settings) -> str | None:
+    """Take up a run and see it to its end; one that is owned or over is left alone.
+
+    Returns its catalogue, or None where it was left alone.
+    """
     structlog.contextvars.bind_contextvars(run_id=str(run_id))
     if settings.training.threads is not None:
         torch.set_num_threads(settings.training.threads)
@@ -74,8 +83,10 @@ async def run_training(run_id: UUID, settings: Settings) -> None:
             )
         if row is None:
             log.info("run not taken up: it is over, or has an owner")
-            return
-        await _Ownership(row, resources).conclude()
+            return None
+        async with RunLog(resources.database, run_id):
+            await _Ownership(row, resources).conclude()
+        return row.catalog_id
 
 
 class _Ownership:
@@ -128,14 +139,17 @@ class _Ownership:
             raise MmesidError(f"{MOST_OWNERS} worker processes died during this run")
         request = TrainingCreate.model_validate(self._row.request)
         configs = await compute(configs_of, request, self._resources.settings.training)
+        if self._row.retry_of is not None:
+            adopted = await compute(self._work.adopt, self._row.retry_of, KEPT_FOR_A_RETRY)
+            log.info("stages taken over", stages=adopted, former_run=str(self._row.retry_of))
         for stage in STAGES:
             done = self._work.completed(stage.name)
             if done is not None:
                 self._board.restore(done)
                 continue
+            self._board.begin(stage.name)
             await self._lease.confirm()
             log.info("stage begins", stage=stage.name)
-            self._board.update(stage.name, 0, 1)
             context = StageContext(
                 catalog_id=self._row.catalog_id,
                 run_id=self._row.run_id,
@@ -149,7 +163,9 @@ class _Ownership:
             )
             await stage.run(context, self._work.begin(stage.name))
             await self._lease.confirm()
-            await compute(self._work.complete, stage.name, self._board.complete(stage.name))
+            completed = self._board.complete(stage.name)
+            await compute(self._work.complete, stage.name, completed)
+            log.info("stage done", stage=stage.name, seconds=completed.seconds)
 
     async def _gates(self) -> list[Gate]:
         async with self._resources.database.transaction() as session:

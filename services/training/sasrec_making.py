@@ -14,7 +14,8 @@ from shared.contracts.admin import TrainedStage
 from shared.modeling.inheritance import Inheritance, inherited_sasrec
 from shared.modeling.item_tables import ItemTables, load_item_tables, own_content
 from shared.modeling.progress import Progress
-from shared.modeling.sasrec import SASRec, SASRecConfig, train_sasrec
+from shared.modeling.sasrec import SASRec, train_sasrec
+from shared.modeling.sasrec_config import SASRecConfig
 
 
 @dataclass(frozen=True)

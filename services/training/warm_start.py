@@ -15,7 +15,6 @@ from typing import Any, Literal
 import numpy as np
 from pydantic import BaseModel, ConfigDict, TypeAdapter
 
-from services.training.configs import RunConfigs
 from services.training.stages.snapshot import Snapshot
 from shared.artifacts.bundle import Bundle, open_bundle
 from shared.artifacts.store import ArtifactStore
@@ -23,6 +22,7 @@ from shared.contracts.admin import TrainedStage, TrainingCreate
 from shared.errors import InvalidInputError, NotFoundError
 from shared.modeling.modality import Modality
 from shared.modeling.sasrec import SIZES
+from shared.run_configs import RunConfigs
 from shared.settings import TrainingSettings
 
 FILE = "start.json"

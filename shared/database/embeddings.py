@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import delete, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -100,6 +100,34 @@ class EmbeddingRepository:
             for item_id, version, data in await self._session.execute(statement)
             if version == versions[item_id]
         }
+
+    async def count_missing(self, revisions: Mapping[Modality, str]) -> int:
+        """How many items a training run would embed: those whose text, or whose image where they
+        have one, lacks a vector of its present version."""
+
+        def lacks(modality: Modality) -> ColumnElement[bool]:
+            return ~exists().where(
+                ItemEmbeddingRow.catalog_id == ItemRow.catalog_id,
+                ItemEmbeddingRow.item_id == ItemRow.item_id,
+                ItemEmbeddingRow.item_version == ItemRow.version,
+                ItemEmbeddingRow.modality == modality.value,
+                ItemEmbeddingRow.revision == revisions[modality],
+            )
+
+        statement = (
+            select(func.count())
+            .select_from(ItemRow)
+            .where(
+                ItemRow.catalog_id == self._catalog_id,
+                ItemRow.deleted_at.is_(None),
+                ItemRow.status != "failed",
+                or_(
+                    lacks(Modality.TEXT),
+                    and_(ItemRow.image_sha256.is_not(None), lacks(Modality.VISUAL)),
+                ),
+            )
+        )
+        return (await self._session.execute(statement)).scalar_one()
 
     async def remove_revision(self, revision: str) -> None:
         """Remove every vector of a revision: of an encoder, or of a bundle that is gone."""

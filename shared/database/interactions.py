@@ -9,7 +9,7 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.arrays import rows_of
-from shared.database.tables import InteractionRow
+from shared.database.tables import InteractionRow, ItemRow
 from shared.positives import EventType, Positives
 from shared.settings import EventSettings
 
@@ -152,6 +152,53 @@ class InteractionRepository:
             InteractionRow.catalog_id == self._catalog_id
         )
         return (await self._session.execute(statement)).scalar_one()
+
+    async def to_learn_from(self) -> Totals:
+        """What a snapshot would hold now: of users with two interactions at least, those with items
+        that are neither deleted nor failed."""
+        per_user = (
+            select(func.count().label("interactions"))
+            .select_from(InteractionRow)
+            .join(
+                ItemRow,
+                (ItemRow.catalog_id == InteractionRow.catalog_id)
+                & (ItemRow.item_id == InteractionRow.item_id),
+            )
+            .where(
+                InteractionRow.catalog_id == self._catalog_id,
+                ItemRow.deleted_at.is_(None),
+                ItemRow.status != "failed",
+            )
+            .group_by(InteractionRow.user_id)
+            .having(func.count() > 1)
+            .subquery()
+        )
+        items = select(func.count()).where(
+            ItemRow.catalog_id == self._catalog_id,
+            ItemRow.deleted_at.is_(None),
+            ItemRow.status != "failed",
+        )
+        statement = select(
+            func.count(), func.coalesce(func.sum(per_user.c.interactions), 0)
+        ).select_from(per_user)
+        users, interactions = (await self._session.execute(statement)).one()
+        return Totals(
+            users=users,
+            items=(await self._session.execute(items)).scalar_one(),
+            interactions=int(interactions),
+        )
+
+    async def count_after(self, interaction_id: int, *, at_most: int) -> int:
+        """How many were stored after one; counting ends at `at_most`."""
+        newer = (
+            select(InteractionRow.id)
+            .where(
+                InteractionRow.catalog_id == self._catalog_id, InteractionRow.id > interaction_id
+            )
+            .limit(at_most)
+            .subquery()
+        )
+        return (await self._session.execute(select(func.count()).select_from(newer))).scalar_one()
 
     async def totals(self) -> Totals:
         statement = select(

@@ -1,6 +1,6 @@
 """Training runs, and the lease that keeps one owner a run."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -18,15 +18,29 @@ class TrainingRunRepository:
     def __init__(self, session: AsyncSession) -> None:
         self._session = session
 
-    async def add(self, catalog_id: str, request: dict[str, Any]) -> TrainingRunRow:
-        """A queued run.
+    async def add(
+        self,
+        catalog_id: str,
+        request: dict[str, Any],
+        *,
+        trigger: str = "api",
+        retry_of: TrainingRunRow | None = None,
+    ) -> TrainingRunRow:
+        """A queued run. retry_of: the one whose stages it goes on from, its snapshot among them.
 
         Raises ConflictError where another run of the catalogue is not finished.
         """
         statement = (
             insert(TrainingRunRow)
             .values(
-                run_id=uuid4(), catalog_id=catalog_id, state="queued", request=request, stages=[]
+                run_id=uuid4(),
+                catalog_id=catalog_id,
+                state="queued",
+                request=request,
+                trigger=trigger,
+                retry_of=None if retry_of is None else retry_of.run_id,
+                last_interaction_id=None if retry_of is None else retry_of.last_interaction_id,
+                stages=[],
             )
             .on_conflict_do_nothing()
             .returning(TrainingRunRow)
@@ -58,13 +72,25 @@ class TrainingRunRepository:
         )
         return (await self._session.execute(statement)).scalar_one_or_none()
 
-    async def newest(self, catalog_id: str, *, limit: int) -> list[TrainingRunRow]:
+    async def newest(
+        self,
+        catalog_id: str,
+        *,
+        limit: int,
+        state: str | None = None,
+        before: datetime | None = None,
+    ) -> list[TrainingRunRow]:
+        """Newest first: all, those of a state, those that were created before a time."""
         statement = (
             select(TrainingRunRow)
             .where(TrainingRunRow.catalog_id == catalog_id)
             .order_by(TrainingRunRow.created_at.desc())
             .limit(limit)
         )
+        if state is not None:
+            statement = statement.where(TrainingRunRow.state == state)
+        if before is not None:
+            statement = statement.where(TrainingRunRow.created_at < before)
         return list((await self._session.execute(statement)).scalars())
 
     async def waiting(self, *, longer_than: timedelta) -> list[UUID]:
@@ -79,11 +105,15 @@ class TrainingRunRepository:
         )
         return list((await self._session.execute(statement)).scalars())
 
-    async def finished(self, catalog_id: str) -> list[UUID]:
-        """Runs of a catalogue that nobody will work on again."""
-        statement = select(TrainingRunRow.run_id).where(
-            TrainingRunRow.catalog_id == catalog_id,
-            TrainingRunRow.state.in_(("succeeded", "failed", "cancelled")),
+    async def finished(self, catalog_id: str) -> list[TrainingRunRow]:
+        """Runs of a catalogue that are over, newest first."""
+        statement = (
+            select(TrainingRunRow)
+            .where(
+                TrainingRunRow.catalog_id == catalog_id,
+                TrainingRunRow.state.in_(("succeeded", "failed", "cancelled")),
+            )
+            .order_by(TrainingRunRow.created_at.desc())
         )
         return list((await self._session.execute(statement)).scalars())
 

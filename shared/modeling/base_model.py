@@ -9,8 +9,7 @@ Three kinds of source end in the same two objects, a model and its tokenizer:
 
 import importlib.util
 from contextlib import suppress
-from dataclasses import asdict, dataclass, field
-from enum import StrEnum
+from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, cast
@@ -31,6 +30,7 @@ from transformers import (
 from transformers.utils.logging import disable_progress_bar
 
 from shared.errors import InvalidInputError, UnavailableError
+from shared.modeling.base_source import BaseKind, BaseSource, TinyLlama, require_dtype
 from shared.modeling.model_loading import MODEL_LOADING
 from shared.modeling.prompt import DEFAULT_INSTRUCTION
 
@@ -60,62 +60,6 @@ STARTING_SCALE = 4.0
 disable_progress_bar()
 
 
-class BaseKind(StrEnum):
-    CHECKPOINT = "checkpoint"
-    SMOLLM2 = "smollm2"
-    TINY = "tiny"
-
-
-@dataclass(frozen=True)
-class TinyLlama:
-    """The size of a Llama that is built from its config and trained with the ranker."""
-
-    hidden_size: int = 64
-    intermediate_size: int = 128
-    layers: int = 1
-    heads: int = 2
-    attention_dropout: float = 0.2
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        if self.hidden_size % (2 * self.heads):
-            raise InvalidInputError.of(
-                "tiny.hidden_size", f"{self.hidden_size} is no multiple of 2 x {self.heads} heads"
-            )
-
-
-@dataclass(frozen=True)
-class BaseSource:
-    """Names a base model. `name` is the folder or hub id of a checkpoint; `tiny` sizes a tiny one.
-
-    dtype: "float32", "bfloat16" or "float16", the dtype the frozen weights are held in.
-    """
-
-    kind: BaseKind = BaseKind.TINY
-    name: str = ""
-    revision: str | None = None
-    dtype: str = "float32"
-    tiny: TinyLlama = field(default_factory=TinyLlama)
-
-    def __post_init__(self) -> None:
-        if self.kind == BaseKind.CHECKPOINT and not self.name:
-            raise InvalidInputError.of("base.name", "a checkpoint needs a folder or a hub id")
-        torch_dtype(self.dtype)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
-
-    @classmethod
-    def from_dict(cls, document: dict[str, Any]) -> "BaseSource":
-        return cls(
-            kind=BaseKind(document["kind"]),
-            name=document["name"],
-            revision=document["revision"],
-            dtype=document["dtype"],
-            tiny=TinyLlama(**document["tiny"]),
-        )
-
-
 @dataclass(frozen=True)
 class BaseModel:
     """A loaded causal language model (in eval mode) and its tokenizer."""
@@ -126,15 +70,8 @@ class BaseModel:
 
 def torch_dtype(name: str) -> torch.dtype:
     """Raises InvalidInputError for a name other than those of `BaseSource.dtype`."""
-    known = {
-        "float32": torch.float32,
-        "bfloat16": torch.bfloat16,
-        "float16": torch.float16,
-        "float64": torch.float64,
-    }
-    if name not in known:
-        raise InvalidInputError.of("base.dtype", f"{name!r} is none of {', '.join(known)}")
-    return known[name]
+    require_dtype(name)
+    return cast(torch.dtype, getattr(torch, name))
 
 
 def load_base(source: BaseSource, *, four_bit: bool = False) -> BaseModel:

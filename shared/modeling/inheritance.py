@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.errors import InvalidInputError
-from shared.modeling.base_model import BaseKind
+from shared.modeling.base_source import BaseKind
 from shared.modeling.imputation import Content, impute
 from shared.modeling.ranker import Ranker
 from shared.modeling.sasrec import SASRec

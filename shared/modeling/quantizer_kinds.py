@@ -2,46 +2,21 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from torch import Tensor
 
 from shared.errors import InvalidInputError
-from shared.modeling.mm_rq_vae import MMRQVAE, MMRQVAEConfig, train_mm_rq_vae
+from shared.modeling.mm_rq_vae import MMRQVAE, train_mm_rq_vae
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress, ignore_progress
 from shared.modeling.quantizer import Quantizer, config_file
-from shared.modeling.rq_kmeans import RQKMeans, RQKMeansConfig, train_rq_kmeans
-from shared.overriding import overridden
-
-QuantizerConfig = MMRQVAEConfig | RQKMeansConfig
+from shared.modeling.quantizer_config import MMRQVAEConfig, QuantizerConfig, RQKMeansConfig
+from shared.modeling.rq_kmeans import RQKMeans, train_rq_kmeans
 
 KINDS: Mapping[str, type[Quantizer]] = {
     MMRQVAEConfig.kind: MMRQVAE,
     RQKMeansConfig.kind: RQKMeans,
 }
-
-
-def quantizer_config(
-    config: QuantizerConfig, changes: Mapping[str, Any], field: str
-) -> QuantizerConfig:
-    """`config` with some of its settings changed; `field` names it in errors.
-
-    Another `kind` keeps the settings that both have, and starts from its own defaults otherwise.
-
-    Raises InvalidInputError for a kind or name that there is not, or a value of the wrong kind.
-    """
-    kind = changes.get("kind", config.kind)
-    if not isinstance(kind, str) or kind not in KINDS:
-        raise InvalidInputError.of(f"{field}.kind", f"{kind!r} is none of {', '.join(KINDS)}")
-    if kind != config.kind:
-        config = KINDS[kind].config_type(
-            dimension=config.dimension,
-            levels=config.levels,
-            codebook_size=config.codebook_size,
-            seed=config.seed,
-        )
-    return overridden(config, changes, field)
 
 
 def train_quantizer(

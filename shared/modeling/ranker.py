@@ -16,7 +16,7 @@
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, cast
 
@@ -29,18 +29,13 @@ from torch import Tensor, nn
 from transformers import LlamaForCausalLM
 
 from shared.errors import UnavailableError
-from shared.modeling.base_model import (
-    BaseKind,
-    BaseModel,
-    BaseSource,
-    dense_checkpoint,
-    load_base,
-    load_checkpoint,
-)
+from shared.modeling.base_model import BaseModel, dense_checkpoint, load_base, load_checkpoint
+from shared.modeling.base_source import BaseKind, BaseSource
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.item_encoder import ItemEncoder, ItemForm
 from shared.modeling.modality import Modality
 from shared.modeling.prompt import PromptTemplate
+from shared.modeling.ranker_config import LoraSpec
 from shared.modeling.sequence_part import SequencePart
 from shared.modeling.serving_decoder import ServingDecoder
 from shared.modeling.shared_prefix import shared_prefix_states
@@ -48,15 +43,6 @@ from shared.modeling.shared_prefix import shared_prefix_states
 LORA_TARGETS = ("gate_proj", "up_proj", "down_proj")
 BASE_FOLDER = "base"
 SEQUENCE_FILE = "sequence_part.safetensors"
-
-
-@dataclass(frozen=True)
-class LoraSpec:
-    """LoRA on the gate, up and down projections; the paper's sizes."""
-
-    rank: int = 8
-    alpha: int = 16
-    dropout: float = 0.05
 
 
 class Ranker(nn.Module):

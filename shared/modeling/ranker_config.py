@@ -6,7 +6,6 @@ from typing import Any
 
 from shared.errors import InvalidInputError
 from shared.modeling.prompt import DEFAULT_MAX_HISTORY
-from shared.modeling.ranker import LoraSpec
 
 
 class RankerLoss(StrEnum):
@@ -23,6 +22,22 @@ class Schedule(StrEnum):
 class Precision(StrEnum):
     FLOAT32 = "float32"
     BFLOAT16 = "bfloat16"
+
+
+@dataclass(frozen=True)
+class LoraSpec:
+    """LoRA on the gate, up and down projections; the paper's sizes."""
+
+    rank: int = 8
+    alpha: int = 16
+    dropout: float = 0.05
+
+    def __post_init__(self) -> None:
+        for name in ("rank", "alpha"):
+            if getattr(self, name) < 1:
+                raise InvalidInputError.of(f"lora.{name}", "must be at least 1")
+        if not 0 <= self.dropout < 1:
+            raise InvalidInputError.of("lora.dropout", "must be in [0, 1)")
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,8 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import ConflictError, InvalidInputError
-from shared.modeling.base_model import BaseSource, load_base
+from shared.modeling.base_model import load_base
+from shared.modeling.base_source import BaseSource
 from shared.modeling.evaluation import Scorer, evaluate
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.imputation import Content, impute

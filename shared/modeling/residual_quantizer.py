@@ -5,13 +5,13 @@ quantized z = CE^1_{SID^1} + ... + CE^L_{SID^L}
 """
 
 from dataclasses import dataclass
-from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from shared.errors import InvalidInputError
+from shared.modeling.quantizer_config import Gradient
 
 LARGEST_CODEBOOK = 256
 SMALLEST_CODEBOOK = 4
@@ -19,8 +19,6 @@ ITEMS_PER_CODE = 8
 K_MEANS_VECTORS_PER_CODE = 16
 SMALLEST = 1e-200
 SHORTEST = 1e-12
-
-Gradient = Literal["straight_through", "rotation"]
 
 
 @dataclass(frozen=True)

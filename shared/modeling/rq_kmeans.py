@@ -6,42 +6,19 @@ The encoder is a centred isometry into R^D, the decoder its inverse; so the code
 """
 
 from collections.abc import Mapping
-from dataclasses import dataclass
-from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
-from shared.errors import InvalidInputError
 from shared.modeling.isometry import centred_isometry
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress, Progress, ignore_progress
 from shared.modeling.quantizer import STAGE, Quantizer, Tower, training_inputs
+from shared.modeling.quantizer_config import RQKMeansConfig
 from shared.modeling.residual_quantizer import ResidualQuantizer, codebook_size_for
 
 # Of more items than this a random sample finds the centres: the even clusters need [I, S].
 LARGEST_SAMPLE = 65_536
-
-
-@dataclass(frozen=True)
-class RQKMeansConfig:
-    """dimension: D of the codes, the base LLM's embedding size. codebook_size: S; None chooses it
-    by `codebook_size_for` the catalogue. iterations: of k-means, a level.
-    """
-
-    dimension: int
-    kind: Literal["rq_kmeans"] = "rq_kmeans"
-    levels: int = 4
-    codebook_size: int | None = None
-    iterations: int = 20
-    seed: int = 0
-
-    def __post_init__(self) -> None:
-        for name in ("dimension", "levels", "iterations"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError.of(name, f"must be at least 1, not {getattr(self, name)}")
-        if self.codebook_size is not None and self.codebook_size < 2:
-            raise InvalidInputError.of("codebook_size", "must be at least 2")
 
 
 class RQKMeans(Quantizer):

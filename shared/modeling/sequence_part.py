@@ -16,7 +16,8 @@ import torch
 from torch import Tensor, nn
 
 from shared.errors import InvalidInputError
-from shared.modeling.sasrec import SASRec, SASRecConfig, SequenceReader, padded_rows
+from shared.modeling.sasrec import SASRec, SequenceReader, padded_rows
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequences import ItemRows
 
 ITEMS = "items"

@@ -16,7 +16,14 @@ import uvicorn
 from fastapi import FastAPI
 
 from shared.contracts.common import BundleReference, BundleStatus, Problem
-from shared.contracts.embedding import EmbedInput, EmbedOutput, EmbedRequest, EmbedResponse
+from shared.contracts.embedding import (
+    EmbedInput,
+    EmbedOutput,
+    EmbedRequest,
+    EmbedResponse,
+    Encoder,
+    Encoders,
+)
 from shared.contracts.empty import Done
 from shared.contracts.ranking import (
     RankableItem,
@@ -110,6 +117,14 @@ class EmbeddingStandIn(StandIn):
     def __init__(self) -> None:
         super().__init__()
         self.text_revision = TEXT_REVISION
+
+        @self.app.get("/encoders")
+        async def encoders() -> Encoders:
+            await self.receive("encoders")
+            return Encoders(
+                text=Encoder(source="stand-in", revision=self.text_revision, dimension=4),
+                image=Encoder(source="stand-in", revision=IMAGE_REVISION, dimension=3),
+            )
 
         @self.app.post("/embed")
         async def embed(request: EmbedRequest) -> EmbedResponse:

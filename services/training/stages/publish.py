@@ -10,7 +10,6 @@ from services.training.bundle_writing import write_bundle
 from services.training.context import StageContext
 from services.training.gates import failure_of
 from services.training.patience import patiently
-from services.training.pruning import prune_bundles
 from services.training.publish_gates import measured_gates
 from services.training.stages import collaborative, evaluate, quantize, snapshot
 from services.training.stages.snapshot import Snapshot
@@ -54,7 +53,6 @@ async def run(context: StageContext, folder: Path) -> None:
             return
         _report(context, "try")
         await _go_live(context, data, bundle)
-    await prune_bundles(context.resources, context.catalog_id)
     _report(context, "go_live")
 
 

@@ -15,7 +15,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from services.training.context import StageContext
 from services.training.lease import LeaseLostError
-from services.training.work_folder import runs_path
 from shared.computing import compute
 from shared.database.interactions import InteractionRepository
 from shared.database.items import ItemRepository
@@ -106,7 +105,6 @@ class Snapshot:
 
 async def run(context: StageContext, folder: Path) -> None:
     """Raises InvalidInputError where there is too little to learn from."""
-    await _remove_finished_runs(context)
     async with context.resources.database.transaction() as session:
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         snapshot = await read_snapshot(
@@ -208,14 +206,3 @@ async def _set_last_interaction(context: StageContext, interaction_id: int | Non
         )
     if not written:
         raise LeaseLostError("another process owns this run now")
-
-
-async def _remove_finished_runs(context: StageContext) -> None:
-    """A finished run's files are of use until the next one begins."""
-    resources, catalog_id = context.resources, context.catalog_id
-    names = set(resources.store.list_folder(runs_path(catalog_id)))
-    async with resources.database.transaction() as session:
-        finished = await TrainingRunRepository(session).finished(catalog_id)
-    for run_id in finished:
-        if str(run_id) in names:
-            await compute(resources.store.delete_folder, f"{runs_path(catalog_id)}/{run_id}")

@@ -31,12 +31,14 @@ from shared.database.embeddings import EmbeddingRepository, ItemVector
 from shared.database.items import ItemContent, ItemRepository, NewItem
 from shared.database.semantic_ids import ItemSemanticIds, SemanticIdRepository
 from shared.database.session import Database
-from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama
-from shared.modeling.mm_rq_vae import MMRQVAEConfig, train_mm_rq_vae
+from shared.modeling.base_source import BaseKind, BaseSource, TinyLlama
+from shared.modeling.mm_rq_vae import train_mm_rq_vae
 from shared.modeling.modality import Modality
+from shared.modeling.quantizer_config import MMRQVAEConfig
 from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.ranker_training import train_ranker
-from shared.modeling.sasrec import SASRecConfig, train_sasrec
+from shared.modeling.sasrec import train_sasrec
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequence_part import SequencePart
 from shared.modeling.sequences import item_frequency, leave_one_out
 from shared.settings import Settings

@@ -3,7 +3,7 @@ import pytest
 import torch
 
 from benchmarks.shared_prefix import made_up_ranker, separate_prompts, shared_passes
-from shared.modeling.base_model import BaseSource, TinyLlama
+from shared.modeling.base_source import BaseSource, TinyLlama
 from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.sequences import leave_one_out
 

@@ -6,7 +6,8 @@ import torch
 
 from experiments.quantizer_table import modality_figures, quantizer_report, relative_error
 from shared.modeling.modality import Modality
-from shared.modeling.rq_kmeans import RQKMeansConfig, train_rq_kmeans
+from shared.modeling.quantizer_config import RQKMeansConfig
+from shared.modeling.rq_kmeans import train_rq_kmeans
 from shared.modeling.sequences import leave_one_out
 
 C, T = Modality.COLLABORATIVE, Modality.TEXT

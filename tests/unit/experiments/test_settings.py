@@ -8,9 +8,9 @@ from experiments.methods.letter import LetterConfig
 from experiments.methods.tiger import TigerConfig
 from experiments.settings import read_settings
 from shared.errors import InvalidInputError
-from shared.modeling.base_model import TinyLlama
+from shared.modeling.base_source import TinyLlama
 from shared.modeling.ranker_config import RankerConfig
-from shared.modeling.sasrec import SASRecConfig
+from shared.modeling.sasrec_config import SASRecConfig
 
 SMALL = Path(experiments.__file__).parent / "small.yaml"
 BEAUTY = SMALL.parent / "beauty.yaml"

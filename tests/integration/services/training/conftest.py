@@ -313,6 +313,12 @@ class Shop:
             runs = TrainingRunRepository(session)
             return (await runs.add(CATALOG, {**TINY, **changes})).run_id
 
+    async def retry(self, former: TrainingRunRow) -> UUID:
+        async with self.resources.database.transaction() as session:
+            runs = TrainingRunRepository(session)
+            row = await runs.add(CATALOG, former.request, trigger="retry", retry_of=former)
+            return row.run_id
+
     async def training(self, run_id: UUID) -> TrainingRunRow:
         async with self.resources.database.transaction() as session:
             return await TrainingRunRepository(session).get(run_id)
@@ -356,13 +362,13 @@ def environment(settings: Settings) -> dict[str, str]:
 
 
 @pytest.fixture
-def training_process(environment: dict[str, str]) -> Iterator[Callable[[str], subprocess.Popen]]:
-    """Starts `python -m services.training <role>`, in a process group of its own."""
+def training_process(environment: dict[str, str]) -> Iterator[Callable[..., subprocess.Popen]]:
+    """Starts `python -m services.training <role> ...`, in a process group of its own."""
     processes: list[subprocess.Popen] = []
 
-    def start(role: str) -> subprocess.Popen:
+    def start(role: str, *arguments: str) -> subprocess.Popen:
         process = subprocess.Popen(
-            [sys.executable, "-m", "services.training", role],
+            [sys.executable, "-m", "services.training", role, *arguments],
             env=environment,
             cwd=REPOSITORY,
             start_new_session=True,
@@ -392,7 +398,7 @@ def eventually() -> Callable[[Callable[[], Awaitable[bool]]], Awaitable[None]]:
     """Waits for something that another process does."""
 
     async def wait_for(condition: Callable[[], Awaitable[bool]]) -> None:
-        async with asyncio.timeout(90):
+        async with asyncio.timeout(180):
             while not await condition():
                 await asyncio.sleep(0.05)
 

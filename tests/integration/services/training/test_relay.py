@@ -6,7 +6,6 @@ import pytest
 import pytest_asyncio
 from sqlalchemy import select
 
-from services.training.celery_app import QUEUE
 from services.training.forgetting import forget_recommendations
 from services.training.relay import Relay
 from services.training.resend import Resender
@@ -143,8 +142,8 @@ async def test_the_task_of_a_forgotten_run_is_sent_once(resources):
     assert await resender.resend() == [run_id]
     assert await resender.resend() == []
     assert await other.resend() == []
-    assert await resources.redis.llen(QUEUE) == 1
-    (message,) = await resources.redis.lrange(QUEUE, 0, -1)
+    assert await resources.redis.llen("cpu") == 1
+    (message,) = await resources.redis.lrange("cpu", 0, -1)
     assert str(run_id).encode() in message
 
 

@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from services.training import run as run_module
+from services.training.cleaning import clean_up_after_runs
 from services.training.lease import LeaseLostError
 from services.training.run import STAGES, Stage, run_training
 from shared.artifacts.bundle import open_bundle
@@ -17,7 +18,7 @@ from shared.database.outbox import OutboxRepository
 from shared.database.semantic_ids import SemanticIdRepository
 from shared.database.traffic import TrafficRepository
 from shared.database.training_runs import TrainingRunRepository
-from shared.errors import NotFoundError
+from shared.errors import NotFoundError, UnavailableError
 from shared.ingestion.item_content import item_content
 from shared.modeling.mm_rq_vae import MMRQVAE
 from shared.modeling.modality import Modality
@@ -71,6 +72,9 @@ async def test_a_run_publishes_a_bundle_that_opens_and_goes_live(
     assert re.fullmatch(r"\d{8}T\d{6}-[0-9a-f]{4}", training.bundle)
     assert [stage["stage"] for stage in training.stages] == NAMES
     assert all(stage["done"] == stage["total"] for stage in training.stages)
+    assert all(stage["seconds"] > 0 for stage in training.stages)
+    begun = [stage["started_at"] for stage in training.stages]
+    assert begun == sorted(begun)
 
     bundle = open_bundle(resources.store, CATALOG, training.bundle)
     manifest, catalogue = bundle.manifest, bundle.catalogue
@@ -387,6 +391,90 @@ async def test_items_embedded_before_are_not_embedded_again(shop, settings, stan
     assert stand_ins.embedded == [None, "Arrived later"]
 
 
+async def test_a_retry_goes_on_from_the_completed_stages_of_the_run_that_failed(
+    shop, resources, settings, stages, stand_ins
+):
+    first = await shop.queue_run()
+
+    async def broken(_context) -> None:
+        raise UnavailableError("no disk is left")
+
+    stages.before["quantize"] = broken
+    await run_training(first, settings)
+    former = await shop.training(first)
+    assert (former.state, former.problem["detail"]) == ("failed", "no disk is left")
+    await clean_up_after_runs(CATALOG, settings)
+    await shop.add_item("newcomer", "Arrived after the snapshot")
+    stages.before.clear()
+    stages.begun.clear()
+    stand_ins.embedded.clear()
+
+    async with resources.database.transaction() as session:
+        retry = await TrainingRunRepository(session).add(
+            CATALOG, former.request, trigger="retry", retry_of=former
+        )
+    await run_training(retry.run_id, settings)
+
+    training = await shop.training(retry.run_id)
+    assert (training.state, training.problem, training.trigger) == ("succeeded", None, "retry")
+    assert training.retry_of == first
+    assert stages.begun == ["quantize", "finetune", "evaluate", "publish"]
+    assert [stage["stage"] for stage in training.stages] == NAMES
+    assert training.stages[:4] == former.stages[:4]
+    assert stand_ins.embedded == ["Arrived after the snapshot"]  # caught up with when publishing
+    assert open_bundle(resources.store, CATALOG, training.bundle).manifest.dataset["items"] == 40
+
+
+async def test_a_retry_of_a_bundle_that_failed_a_gate_is_judged_again(
+    shop, resources, settings, stages
+):
+    first = await shop.queue_run()
+
+    async def failed_gate(context) -> None:
+        path = context.work.open("evaluate") / "gates.json"
+        gates = [{**gate, "passed": False} for gate in json.loads(path.read_text())]
+        path.write_text(json.dumps(gates))
+
+    stages.before["publish"] = failed_gate
+    await run_training(first, settings)
+    former = await shop.training(first)
+    assert former.problem["type"] == "urn:mmesid:problem:gate-failed"
+    stages.before.clear()
+    stages.begun.clear()
+
+    async with resources.database.transaction() as session:
+        retry = await TrainingRunRepository(session).add(
+            CATALOG, former.request, trigger="retry", retry_of=former
+        )
+    await run_training(retry.run_id, settings)
+    assert stages.begun == ["evaluate", "publish"]
+    training = await shop.training(retry.run_id)
+    assert (training.state, training.problem) == ("succeeded", None)
+    assert training.bundle != former.bundle
+
+
+async def test_the_files_of_a_run_are_kept_while_it_may_be_retried(
+    shop, resources, settings, stages
+):
+    def folders() -> list[str]:
+        return resources.store.list_folder(f"{CATALOG}/runs")
+
+    async def broken(_context) -> None:
+        raise UnavailableError("no disk is left")
+
+    stages.before["embed"] = broken
+    failed = [await shop.queue_run()]
+    await run_training(failed[0], settings)
+    await clean_up_after_runs(CATALOG, settings)
+    assert folders() == [str(failed[0])]
+    failed.append(await shop.queue_run())
+    await clean_up_after_runs(CATALOG, settings)
+    assert folders() == [str(failed[0])]
+    await run_training(failed[1], settings)
+    await clean_up_after_runs(CATALOG, settings)
+    assert folders() == [str(failed[1])]
+
+
 async def test_old_bundles_are_removed_once_there_are_enough(shop, resources, settings):
     training = settings.training.model_copy(update={"keep_bundles": 2})
     settings = settings.model_copy(update={"training": training})
@@ -395,12 +483,14 @@ async def test_old_bundles_are_removed_once_there_are_enough(shop, resources, se
         run_id = await shop.queue_run()
         await run_training(run_id, settings)
         versions.append((await shop.training(run_id)).bundle)
+        await clean_up_after_runs(CATALOG, settings)
     async with resources.database.transaction() as session:
         kept = [row.version for row in await BundleRepository(session, CATALOG).all()]
     assert set(kept) == set(versions[1:])
     with pytest.raises(NotFoundError):
         open_bundle(resources.store, CATALOG, versions[0])
-    assert len(resources.store.list_folder(f"{CATALOG}/runs")) == 1
+    assert resources.store.list_folder(f"{CATALOG}/runs") == []
+    await clean_up_after_runs(CATALOG, settings)
 
 
 async def test_bundles_in_service_are_never_too_old(shop, resources, settings):

@@ -172,4 +172,4 @@ async def test_runs_are_found_by_catalogue(database):
         await runs.finish(theirs, owner.lease_token, state="failed", stages=[])
         assert [row.run_id for row in await runs.newest(CATALOG, limit=5)] == [ours]
         assert await runs.finished(CATALOG) == []
-        assert await runs.finished("rival") == [theirs]
+        assert [row.run_id for row in await runs.finished("rival")] == [theirs]

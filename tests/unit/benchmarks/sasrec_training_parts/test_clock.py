@@ -3,7 +3,7 @@ from itertools import count
 import numpy as np
 
 from benchmarks.sasrec_training_parts.clock import OURS, Epoch, alternate
-from shared.modeling.sasrec import SASRecConfig
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequences import leave_one_out
 
 TINY = SASRecConfig(dimension=4, feedforward=4, max_length=5, batch_size=4, patience=1)

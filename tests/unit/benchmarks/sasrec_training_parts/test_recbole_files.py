@@ -5,7 +5,7 @@ from benchmarks.sasrec_training_parts.recbole_files import (
     recbole_settings,
     write_recbole_files,
 )
-from shared.modeling.sasrec import SASRecConfig
+from shared.modeling.sasrec_config import SASRecConfig
 
 
 def test_the_interactions_are_a_users_items_in_their_order(tmp_path):

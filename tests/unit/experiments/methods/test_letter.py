@@ -10,8 +10,8 @@ from experiments.methods.letter import (
     train_letter,
 )
 from shared.errors import InvalidInputError
-from shared.modeling.mm_rq_vae import MMRQVAEConfig
 from shared.modeling.modality import Modality
+from shared.modeling.quantizer_config import MMRQVAEConfig
 from shared.modeling.residual_quantizer import code_statistics, distances_and_codes
 
 TEXT = Modality.TEXT

@@ -7,7 +7,8 @@ import torch
 from services.ranking.engines.engine import Query, Selection
 from services.ranking.fallback import SASRecFallback
 from shared.errors import UnavailableError
-from shared.modeling.sasrec import SASRec, SASRecConfig
+from shared.modeling.sasrec import SASRec
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.settings import RankingSettings
 
 ITEMS = 40

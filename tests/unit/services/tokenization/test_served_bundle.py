@@ -8,10 +8,9 @@ import torch
 from services.tokenization.served_bundle import ServedBundle
 from shared.artifacts.bundle import Catalogue
 from shared.errors import InvalidInputError
-from shared.modeling.mm_rq_vae import MMRQVAEConfig
 from shared.modeling.modality import Modality
+from shared.modeling.quantizer_config import MMRQVAEConfig, RQKMeansConfig
 from shared.modeling.quantizer_kinds import load_quantizer, train_quantizer
-from shared.modeling.rq_kmeans import RQKMeansConfig
 
 C, T = Modality.COLLABORATIVE, Modality.TEXT
 DIMENSIONS = {C: 5, T: 7}

@@ -8,11 +8,12 @@ from safetensors.torch import save_file
 from services.training.finetune_job import FOLDERS, FinetuneJob
 from services.training.stages.quantize import CODES_FILE
 from services.training.stages.snapshot import Snapshot, SnapshotItem, save_snapshot
-from shared.modeling.base_model import BaseSource, TinyLlama
+from shared.modeling.base_source import BaseSource, TinyLlama
 from shared.modeling.item_tables import ItemTables, save_item_tables
 from shared.modeling.modality import Modality
+from shared.modeling.quantizer_config import RQKMeansConfig
 from shared.modeling.ranker_config import RankerConfig
-from shared.modeling.rq_kmeans import RQKMeansConfig, train_rq_kmeans
+from shared.modeling.rq_kmeans import train_rq_kmeans
 
 ITEMS, USERS, DIMENSION = 12, 9, 16
 

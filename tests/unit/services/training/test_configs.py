@@ -3,8 +3,8 @@ import pytest
 from services.training.configs import configs_of
 from shared.contracts.admin import TrainingCreate
 from shared.errors import InvalidInputError
-from shared.modeling.base_model import BaseKind
-from shared.modeling.rq_kmeans import RQKMeansConfig
+from shared.modeling.base_source import BaseKind
+from shared.modeling.quantizer_config import RQKMeansConfig
 from shared.settings import TrainingSettings
 
 CPU = TrainingSettings(device="cpu", seed=7, max_history=20)
@@ -57,7 +57,11 @@ def test_a_request_may_choose_the_kind_of_quantizer():
         ({"ranker": {"lora": {"ranks": 8}}}, "ranker.lora.ranks", "no setting"),
         ({"ranker": {"epochs": 0}}, "ranker.epochs", "at least 1"),
         ({"ranker": {"loss": "hinge"}}, "ranker.loss", "full"),
+        ({"ranker": {"lora": {"dropout": 1.0}}}, "ranker.lora.dropout", r"in \[0, 1\)"),
         ({"ranker": {"tiny": {"layer": 1}}}, "ranker.tiny.layer", "no setting"),
+        ({"ranker": {"tiny": {"heads": 0}}}, "ranker.tiny.heads", "at least 1"),
+        ({"ranker": {"tiny": {"hidden_size": 7}}}, "ranker.tiny.hidden_size", "multiple"),
+        ({"ranker": {"base_dtype": "int3"}}, "ranker.base_dtype", "none of float32"),
         ({"ranker": {"base_model": 5}}, "ranker.base_model", "name"),
     ],
 )
@@ -68,7 +72,8 @@ def test_a_wrong_setting_is_named_with_its_cause(request_fields, field, cause):
 
 
 def test_a_pretrained_base_keeps_its_weights(tmp_path):
-    from shared.modeling.base_model import TinyLlama, write_tiny_llama
+    from shared.modeling.base_model import write_tiny_llama
+    from shared.modeling.base_source import TinyLlama
 
     spec = TinyLlama(hidden_size=16, intermediate_size=16, layers=1, heads=1)
     write_tiny_llama(tmp_path, spec)

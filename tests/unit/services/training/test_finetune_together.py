@@ -12,7 +12,7 @@ import torch
 from services.training.finetune_job import finetune
 from services.training.finetune_together import finetune_together
 from shared.errors import UnavailableError
-from shared.modeling.base_model import BaseKind, BaseSource
+from shared.modeling.base_source import BaseKind, BaseSource
 from shared.modeling.ranker import Ranker
 
 REPOSITORY = Path(__file__).parents[4]

@@ -5,14 +5,8 @@ import pytest
 import torch
 
 from shared.errors import InvalidInputError, UnavailableError
-from shared.modeling.base_model import (
-    BaseKind,
-    BaseSource,
-    TinyLlama,
-    load_base,
-    load_checkpoint,
-    write_tiny_llama,
-)
+from shared.modeling.base_model import load_base, load_checkpoint, write_tiny_llama
+from shared.modeling.base_source import BaseKind, BaseSource, TinyLlama
 from shared.modeling.prompt import PromptTemplate
 
 SMALL = TinyLlama(hidden_size=16, intermediate_size=24, layers=2, heads=2, seed=4)

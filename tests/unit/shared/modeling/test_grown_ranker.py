@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 import torch
+from shared.modeling.rq_kmeans_config import RQKMeansConfig
 
-from shared.modeling.base_model import BaseSource, TinyLlama
+from shared.modeling.base_source import BaseSource, TinyLlama
 from shared.modeling.grown_ranker import grown_scorer
 from shared.modeling.imputation import Content
 from shared.modeling.inheritance import Inheritance
@@ -12,8 +13,9 @@ from shared.modeling.modality import Modality
 from shared.modeling.ranker import load_for_serving
 from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.ranker_training import build_ranker
-from shared.modeling.rq_kmeans import RQKMeansConfig, train_rq_kmeans
-from shared.modeling.sasrec import SASRec, SASRecConfig
+from shared.modeling.rq_kmeans import train_rq_kmeans
+from shared.modeling.sasrec import SASRec
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequence_part import SequencePart
 from shared.modeling.sequences import leave_one_out
 

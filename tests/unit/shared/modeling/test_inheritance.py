@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 
 from shared.errors import InvalidInputError
-from shared.modeling.base_model import BaseSource, TinyLlama
+from shared.modeling.base_source import BaseSource, TinyLlama
 from shared.modeling.imputation import Content
 from shared.modeling.inheritance import (
     NEW,
@@ -17,7 +17,8 @@ from shared.modeling.inheritance import (
 from shared.modeling.modality import Modality
 from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.ranker_training import build_ranker
-from shared.modeling.sasrec import SASRec, SASRecConfig
+from shared.modeling.sasrec import SASRec
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequences import leave_one_out
 
 FORMER = ["a", "b", "c", "d", "e"]

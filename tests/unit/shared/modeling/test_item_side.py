@@ -3,12 +3,14 @@ import pytest
 import torch
 
 from shared.errors import UnavailableError
-from shared.modeling.base_model import BaseSource, TinyLlama, load_base
+from shared.modeling.base_model import load_base
+from shared.modeling.base_source import BaseSource, TinyLlama
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.item_encoder import ItemEncoder
 from shared.modeling.modality import Modality
 from shared.modeling.prompt import PromptTemplate
-from shared.modeling.ranker import LoraSpec, Ranker, load_for_serving, load_item_side
+from shared.modeling.ranker import Ranker, load_for_serving, load_item_side
+from shared.modeling.ranker_config import LoraSpec
 
 ITEMS, DIMENSION = 12, 16
 TINY = TinyLlama(hidden_size=DIMENSION, intermediate_size=24, layers=2, heads=2)

@@ -7,8 +7,9 @@ import torch
 from shared.errors import InvalidInputError
 from shared.modeling import residual_quantizer
 from shared.modeling.losses import info_nce, mmd2
-from shared.modeling.mm_rq_vae import MMRQVAE, MMRQVAEConfig, train_mm_rq_vae
+from shared.modeling.mm_rq_vae import MMRQVAE, train_mm_rq_vae
 from shared.modeling.modality import Modality
+from shared.modeling.quantizer_config import MMRQVAEConfig
 from shared.modeling.residual_quantizer import ResidualQuantizer, code_statistics
 
 C, T, V = Modality.COLLABORATIVE, Modality.TEXT, Modality.VISUAL

@@ -4,10 +4,11 @@ import pytest
 import torch
 
 from shared.errors import InvalidInputError
-from shared.modeling.mm_rq_vae import MMRQVAE, MMRQVAEConfig
+from shared.modeling.mm_rq_vae import MMRQVAE
 from shared.modeling.modality import Modality
-from shared.modeling.quantizer_kinds import load_quantizer, quantizer_config, train_quantizer
-from shared.modeling.rq_kmeans import RQKMeans, RQKMeansConfig
+from shared.modeling.quantizer_config import MMRQVAEConfig, RQKMeansConfig, quantizer_config
+from shared.modeling.quantizer_kinds import load_quantizer, train_quantizer
+from shared.modeling.rq_kmeans import RQKMeans
 
 T = Modality.TEXT
 AUTOENCODER = MMRQVAEConfig(dimension=8, levels=2, codebook_size=4, hidden=8, epochs=1, seed=3)

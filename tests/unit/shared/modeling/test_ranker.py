@@ -6,19 +6,16 @@ import torch
 from safetensors.torch import load_file
 
 from shared.errors import UnavailableError
-from shared.modeling.base_model import (
-    BaseKind,
-    BaseSource,
-    TinyLlama,
-    load_base,
-    write_tiny_llama,
-)
+from shared.modeling.base_model import load_base, write_tiny_llama
+from shared.modeling.base_source import BaseKind, BaseSource, TinyLlama
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.item_encoder import EQUATION_16, ItemEncoder, ItemForm
 from shared.modeling.modality import Modality
 from shared.modeling.prompt import PromptTemplate
-from shared.modeling.ranker import LoraSpec, Ranker, load_for_serving
-from shared.modeling.sasrec import SASRec, SASRecConfig
+from shared.modeling.ranker import Ranker, load_for_serving
+from shared.modeling.ranker_config import LoraSpec
+from shared.modeling.sasrec import SASRec
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequence_part import SequencePart
 
 ITEMS, DIMENSION = 12, 16

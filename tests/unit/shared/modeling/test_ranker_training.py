@@ -5,15 +5,16 @@ import pytest
 import torch
 
 from shared.errors import ConflictError, InvalidInputError
-from shared.modeling.base_model import BaseSource, TinyLlama, load_base
+from shared.modeling.base_model import load_base
+from shared.modeling.base_source import BaseSource, TinyLlama
 from shared.modeling.evaluation import evaluate, popularity_scorer
 from shared.modeling.modality import Modality
 from shared.modeling.progress import Progress
-from shared.modeling.ranker import LoraSpec
-from shared.modeling.ranker_config import RankerConfig, RankerLoss
+from shared.modeling.ranker_config import LoraSpec, RankerConfig, RankerLoss
 from shared.modeling.ranker_loss import alignment_loss, batch_loss
 from shared.modeling.ranker_training import build_ranker, train_ranker
-from shared.modeling.sasrec import SASRec, SASRecConfig, train_sasrec
+from shared.modeling.sasrec import SASRec, train_sasrec
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequence_part import SequencePart
 from shared.modeling.sequences import Split, item_frequency, leave_one_out
 from shared.modeling.window_batches import batches_of

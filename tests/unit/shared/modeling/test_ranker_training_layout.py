@@ -8,7 +8,8 @@ import pytest
 import torch
 
 from shared.errors import InvalidInputError, UnavailableError
-from shared.modeling.base_model import BaseKind, BaseSource, TinyLlama, load_base, write_tiny_llama
+from shared.modeling.base_model import load_base, write_tiny_llama
+from shared.modeling.base_source import BaseKind, BaseSource, TinyLlama
 from shared.modeling.modality import Modality
 from shared.modeling.ranker import Ranker
 from shared.modeling.ranker_config import RankerConfig

@@ -7,8 +7,9 @@ import torch
 from shared.errors import InvalidInputError
 from shared.modeling.kendall import kendall_tau
 from shared.modeling.modality import Modality
+from shared.modeling.quantizer_config import RQKMeansConfig
 from shared.modeling.residual_quantizer import code_statistics
-from shared.modeling.rq_kmeans import RQKMeans, RQKMeansConfig, train_rq_kmeans
+from shared.modeling.rq_kmeans import RQKMeans, train_rq_kmeans
 
 C, T, V = Modality.COLLABORATIVE, Modality.TEXT, Modality.VISUAL
 CONFIG = RQKMeansConfig(dimension=16, levels=3, codebook_size=16, seed=5)

@@ -12,13 +12,8 @@ from hypothesis import strategies as st
 from shared.errors import InvalidInputError
 from shared.modeling.evaluation import evaluate, popularity_scorer
 from shared.modeling.modality import Modality
-from shared.modeling.sasrec import (
-    SASRec,
-    SASRecConfig,
-    principal_content,
-    train_sasrec,
-    training_windows,
-)
+from shared.modeling.sasrec import SASRec, principal_content, train_sasrec, training_windows
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequences import item_frequency, leave_one_out
 
 ITEMS = 30

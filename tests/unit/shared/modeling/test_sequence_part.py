@@ -3,7 +3,8 @@ import pytest
 import torch
 
 from shared.errors import InvalidInputError
-from shared.modeling.sasrec import SASRec, SASRecConfig
+from shared.modeling.sasrec import SASRec
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequence_part import SequencePart
 
 ITEMS = 9

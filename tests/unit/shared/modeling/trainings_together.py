@@ -17,7 +17,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from shared.modeling.base_model import BaseSource, TinyLlama
+from shared.modeling.base_source import BaseSource, TinyLlama
 from shared.modeling.modality import Modality
 from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.ranker_training import train_ranker

@@ -8,7 +8,8 @@ from services.ranking.engines.engine import Selection
 from services.ranking.scoring.candidates import CoarseSearch
 from services.ranking.scoring.coarse import Float16Matrix, Int8Matrix
 from services.ranking.scoring.scorer import CatalogueScorer
-from shared.modeling.sasrec import SASRec, SASRecConfig
+from shared.modeling.sasrec import SASRec
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequence_part import SequencePart
 from tests.unit.services.ranking.conftest import (
     ITEMS,
