@@ -3,13 +3,13 @@
 import numpy as np
 import pytest
 import torch
-from shared.modeling.rq_kmeans_config import RQKMeansConfig
 
 from shared.modeling.base_source import BaseSource, TinyLlama
 from shared.modeling.grown_ranker import grown_scorer
 from shared.modeling.imputation import Content
 from shared.modeling.inheritance import Inheritance
 from shared.modeling.modality import Modality
+from shared.modeling.quantizer_config import RQKMeansConfig
 from shared.modeling.ranker import load_for_serving
 from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.ranker_training import build_ranker

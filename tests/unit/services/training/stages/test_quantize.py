@@ -4,7 +4,6 @@ from uuid import uuid4
 import numpy as np
 import pytest
 import torch
-from shared.modeling.rq_kmeans_config import RQKMeansConfig
 
 from services.training.configs import configs_of
 from services.training.context import StageContext
@@ -17,6 +16,7 @@ from shared.contracts.admin import StageProgress, TrainingCreate
 from shared.modeling.item_tables import ItemTables, save_item_tables
 from shared.modeling.mm_rq_vae import MMRQVAE
 from shared.modeling.modality import Modality
+from shared.modeling.quantizer_config import RQKMeansConfig
 from shared.modeling.quantizer_kinds import load_quantizer
 from shared.modeling.rq_kmeans import RQKMeans, train_rq_kmeans
 from shared.settings import ArtifactSettings, TrainingSettings
