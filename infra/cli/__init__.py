@@ -2,11 +2,16 @@
 
 import typer
 
+from infra.cli.bundles import activate, bundles, rollback
 from infra.cli.checks import test
 from infra.cli.data import import_data
 from infra.cli.demo import demo
+from infra.cli.events import events
 from infra.cli.experiments import experiment
 from infra.cli.maintenance import keys, migrate
+from infra.cli.runs import runs
+from infra.cli.schedule import schedule
+from infra.cli.split import split
 from infra.cli.stack import down, status, up
 from infra.cli.training import train
 
@@ -16,7 +21,7 @@ app = typer.Typer(
     pretty_exceptions_show_locals=False,
     help="Self-hosted multimodal recommendations.",
 )
-for command in (demo, up, down, status, train, migrate):
+for command in (demo, up, down, status, train, schedule, activate, rollback, split, migrate):
     app.command()(command)
 app.command("import")(import_data)
 # These pass what they are given, --help included, to another command line.
@@ -25,4 +30,5 @@ for passing_on in (test, experiment):
         add_help_option=False,
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )(passing_on)
-app.add_typer(keys, name="keys")
+for name, group in (("runs", runs), ("bundles", bundles), ("events", events), ("keys", keys)):
+    app.add_typer(group, name=name)

@@ -49,9 +49,17 @@ class _Lines:
             console.print(f"{name:<{NAME_WIDTH}} {fraction:4.0%}  {note}", markup=False)
 
 
+class _Nothing:
+    def show(self, name: str, fraction: float, note: str = "") -> None:
+        pass
+
+
 @contextmanager
-def bars() -> Iterator[Bars]:
-    """For as long as something makes progress."""
+def bars(*, silent: bool = False) -> Iterator[Bars]:
+    """For as long as something makes progress. silent: nothing is shown."""
+    if silent:
+        yield _Nothing()
+        return
     if not console.is_terminal:
         yield _Lines()
         return

@@ -2,11 +2,13 @@
 
 import logging
 import sys
+from collections.abc import Iterable, Sequence
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 from typing import NoReturn
 
 import typer
+from pydantic import BaseModel
 from rich.console import Console
 from rich.text import Text
 
@@ -49,6 +51,26 @@ class ServiceLog:
 def say(text: str) -> None:
     """One line of our own, apart from the services' lines."""
     console.print(Text(text, style="bold"))
+
+
+def note(text: str) -> None:
+    """One line for whoever sits there, even where what is printed is read by a program."""
+    sys.stdout.flush()
+    print(text, file=sys.stderr)
+
+
+def print_document(document: BaseModel) -> None:
+    """What the API answered, as JSON."""
+    print(document.model_dump_json(indent=2))
+
+
+def print_table(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Never wrapped or cut to a terminal's width: ids are there to be copied."""
+    lines = [columns, *rows]
+    widths = [max(map(len, cells)) for cells in zip(*lines, strict=True)]
+    for number, line in enumerate(lines):
+        cells = (cell.ljust(width) for cell, width in zip(line, widths, strict=True))
+        console.print(Text("  ".join(cells).rstrip(), style="" if number else "bold"))
 
 
 def print_urls(description: StackDescription) -> None:

@@ -5,7 +5,7 @@ import secrets
 from collections.abc import Sequence
 from enum import StrEnum
 
-from sqlalchemy import select
+from sqlalchemy import delete, select
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.tables import ApiKeyRow
@@ -48,3 +48,7 @@ class ApiKeyRepository:
             ApiKeyRow.key_sha256 == sha256_of(key), ApiKeyRow.revoked_at.is_(None)
         )
         return (await self._session.execute(statement)).scalar_one_or_none()
+
+    async def remove(self, key: str) -> None:
+        """Forget a key; nothing happens where it is not known."""
+        await self._session.execute(delete(ApiKeyRow).where(ApiKeyRow.key_sha256 == sha256_of(key)))

@@ -23,3 +23,13 @@ async def test_a_revoked_key_is_not_found(database):
         await session.execute(text("UPDATE api_keys SET revoked_at = now()"))
         session.expire_all()
         assert await keys.find(key) is None
+
+
+async def test_a_key_that_was_removed_is_gone_and_the_others_stay(database):
+    async with database.transaction() as session:
+        keys = ApiKeyRepository(session)
+        one = await keys.create("shop", name="web", scopes=[Scope.READ])
+        other = await keys.create("shop", name="web", scopes=[Scope.READ])
+        await keys.remove(one)
+        assert await keys.find(one) is None
+        assert await keys.find(other) is not None
