@@ -1,6 +1,6 @@
 """One chunk of an embedding backfill: taken, embedded, and done or given back."""
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 from datetime import timedelta
 from uuid import UUID
 
@@ -20,7 +20,6 @@ from shared.database.embedding_backfills import ClaimedChunk, EmbeddingBackfillR
 from shared.database.embeddings import EmbeddingRepository
 from shared.database.items import ItemRepository
 from shared.errors import MmesidError
-from shared.modeling.modality import Modality
 from shared.settings import Settings
 
 # Then the worker may do something else: the chunk waits, and its message comes again.
@@ -78,16 +77,17 @@ class _Ownership:
             check=self._lease.check,
             patience_s=PATIENCE_S,
         )
-        items = await self._read()
-        missing = [Wanted(row, item, known) for row, (item, known) in enumerate(items)]
-        missing = [entry for entry in missing if embedder.lacks(entry.item, entry.known)]
+        entries = await self._read()
+        items = [entry.item for entry in entries]
         failed = 0
-        async for batch in embedder.embed(missing):
-            await self._store([item for item, _ in items], batch)
+        async for batch in embedder.embed(
+            [entry for entry in entries if embedder.lacks(entry.item, entry.known)]
+        ):
+            await self._store(items, batch)
             failed += len(batch.problems)
         return failed
 
-    async def _read(self) -> list[tuple[SnapshotItem, Collection[Modality]]]:
+    async def _read(self) -> list[Wanted]:
         """The items as they are now, with what is stored of them."""
         chunk = self._chunk
         async with self._resources.database.transaction() as session:
@@ -98,7 +98,9 @@ class _Ownership:
             stored = await EmbeddingRepository(session, chunk.catalog_id).of_items(
                 [item.item_id for item in items], chunk.revisions
             )
-        return [(item, stored.get(item.item_id, {}).keys()) for item in items]
+        return [
+            Wanted(row, item, stored.get(item.item_id, {}).keys()) for row, item in enumerate(items)
+        ]
 
     async def _store(self, items: Sequence[SnapshotItem], batch: EmbeddedBatch) -> None:
         vectors = item_vectors(items, self._chunk.revisions, batch.vectors)

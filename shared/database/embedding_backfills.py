@@ -121,7 +121,7 @@ class EmbeddingBackfillRepository:
             .where(EmbeddingBackfillRow.state == "running", _has_no_owner())
             .group_by(chunk.backfill_id)
         )
-        return {backfill_id: n for backfill_id, n in await self._session.execute(statement)}
+        return dict((await self._session.execute(statement)).tuples().all())
 
     async def claim(self, backfill_id: UUID, *, lease: timedelta) -> ClaimedChunk | None:
         """Become the owner of the first chunk that has none; None where there is none to take."""
@@ -228,7 +228,7 @@ class EmbeddingBackfillRepository:
             .group_by(chunk.backfill_id)
         )
         return {
-            backfill_id: BackfillProgress(*counts, speeds.get(backfill_id))
+            backfill_id: BackfillProgress(*counts, items_per_second=speeds.get(backfill_id))
             for backfill_id, *counts in await self._session.execute(statement)
         }
 
@@ -241,7 +241,7 @@ class EmbeddingBackfillRepository:
         finished = (
             select(
                 chunk.backfill_id,
-                chunk.items,
+                chunk.items.label("size"),
                 chunk.started_at,
                 chunk.finished_at,
                 place.label("place"),
@@ -253,13 +253,13 @@ class EmbeddingBackfillRepository:
             "epoch", func.max(finished.c.finished_at) - func.min(finished.c.started_at)
         )
         statement = (
-            select(finished.c.backfill_id, func.sum(finished.c.items), seconds)
+            select(finished.c.backfill_id, func.sum(finished.c.size), seconds)
             .where(finished.c.place <= MEASURED_CHUNKS)
             .group_by(finished.c.backfill_id)
         )
         return {
-            backfill_id: items / max(float(took_s), SHORTEST_MEASURED_S)
-            for backfill_id, items, took_s in await self._session.execute(statement)
+            backfill_id: size / max(float(took_s), SHORTEST_MEASURED_S)
+            for backfill_id, size, took_s in await self._session.execute(statement)
         }
 
     async def _cut(self, row: EmbeddingBackfillRow, size: int) -> None:

@@ -1,4 +1,4 @@
-"""Embedding backfills, with the worker and the relay as processes of their own where they matter."""
+"""Embedding backfills, with workers and the relay as processes where those matter."""
 
 import asyncio
 from datetime import timedelta
@@ -33,7 +33,7 @@ CHUNKS = ITEMS // CHUNK
 
 @pytest.fixture
 def settings(settings):
-    """Small chunks of two batches each, and a short lease, so that a dead owner is replaced soon."""
+    """Chunks of two batches, and a short lease, so that a dead owner is replaced soon."""
     changes = {"lease_s": 2.0, "embed_batch": BATCH, "backfill_chunk": CHUNK}
     return settings.model_copy(update={"training": settings.training.model_copy(update=changes)})
 

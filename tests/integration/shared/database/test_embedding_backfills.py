@@ -93,8 +93,10 @@ async def test_a_catalogue_has_one_unfinished_backfill(database, rows, start):
         await start()
     await start(catalog="other")
     async with database.transaction() as session:
-        assert await EmbeddingBackfillRepository(session).cancel(first)
-        assert not await EmbeddingBackfillRepository(session).cancel(first)
+        backfills = EmbeddingBackfillRepository(session)
+        row = await backfills.get(first.backfill_id)
+        assert await backfills.cancel(row)
+        assert not await backfills.cancel(row)
     await start()
 
 
