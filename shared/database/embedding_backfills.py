@@ -211,9 +211,6 @@ class EmbeddingBackfillRepository:
         """How far backfills are; one without chunks is left out."""
         speeds = await self._speeds(backfill_ids)
         chunk = EmbeddingBackfillChunkRow
-        states = [
-            func.count().filter(chunk.state == state) for state in ("waiting", "running", "done")
-        ]
         done_items = func.sum(chunk.items).filter(chunk.state == "done")
         statement = (
             select(
@@ -222,15 +219,27 @@ class EmbeddingBackfillRepository:
                 func.coalesce(done_items, 0),
                 func.sum(chunk.embedded),
                 func.sum(chunk.failed),
-                *states,
+                func.count().filter(chunk.state == "waiting"),
+                func.count().filter(chunk.state == "running"),
+                func.count().filter(chunk.state == "done"),
             )
             .where(chunk.backfill_id.in_(backfill_ids))
             .group_by(chunk.backfill_id)
         )
-        return {
-            backfill_id: BackfillProgress(*counts, items_per_second=speeds.get(backfill_id))
-            for backfill_id, *counts in await self._session.execute(statement)
-        }
+        found: dict[UUID, BackfillProgress] = {}
+        for row in await self._session.execute(statement):
+            backfill_id, items, done, embedded, failed, waiting, running, finished = row
+            found[backfill_id] = BackfillProgress(
+                items=items,
+                done=done,
+                embedded=embedded,
+                failed=failed,
+                chunks_waiting=waiting,
+                chunks_running=running,
+                chunks_done=finished,
+                items_per_second=speeds.get(backfill_id),
+            )
+        return found
 
     async def _speeds(self, backfill_ids: Collection[UUID]) -> dict[UUID, float]:
         """Items a second, from the begin of the first of the chunks finished last to their end."""
