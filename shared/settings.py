@@ -213,6 +213,9 @@ class TrainingSettings(_Section):
     seed: int = 0
     max_history: int = Field(default=50, ge=1)
     embed_batch: int = Field(default=64, ge=1)
+    backfill_chunk: int = Field(
+        default=256, ge=1, description="items of a backfill that a worker takes at a time"
+    )
     lease_s: float = Field(default=30.0, gt=1)
     keep_bundles: int = Field(default=5, ge=2, description="bundles kept for rollback")
     warm_new_items: float = Field(

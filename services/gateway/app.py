@@ -11,6 +11,7 @@ from services.gateway.request_context import RequestContext
 from services.gateway.resources import Resources, open_resources
 from services.gateway.routes import (
     bundles,
+    embedding_backfills,
     event_batch,
     events,
     item_batch,
@@ -37,7 +38,7 @@ TAGS = [
     {"name": "users", "description": "What is known of a user"},
     {
         "name": "admin",
-        "description": "Training runs, bundles, traffic; needs the scope `admin`",
+        "description": "Training runs, backfills, bundles, traffic; needs the scope `admin`",
     },
 ]
 
@@ -74,6 +75,7 @@ def create_app(settings: Settings) -> FastAPI:
         users,
         trainings,
         training_schedule,
+        embedding_backfills,
         bundles,
         traffic,
     ):

@@ -11,6 +11,7 @@ from services.gateway.batch_intake import BatchIntake
 from services.gateway.bundle_activation import BundleActivation
 from services.gateway.bundle_list import BundleList
 from services.gateway.bundle_metrics import BundleMetricsReader
+from services.gateway.embedding_backfills import Backfills
 from services.gateway.event_batches import EventBatches
 from services.gateway.event_recording import EventRecorder
 from services.gateway.item_images import ItemImages
@@ -52,6 +53,7 @@ class Resources:
     training_estimator: TrainingEstimator
     training_watcher: TrainingWatcher
     training_schedules: TrainingSchedules
+    backfills: Backfills
     bundles: BundleList
     activation: BundleActivation
     traffic: TrafficControl
@@ -123,6 +125,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
             training_estimator=TrainingEstimator(database, embedding),
             training_watcher=TrainingWatcher(database),
             training_schedules=TrainingSchedules(database, trainings),
+            backfills=Backfills(database, embedding, settings.training),
             bundles=BundleList(database),
             activation=BundleActivation(database, going_live),
             traffic=TrafficControl(database, going_live, split),

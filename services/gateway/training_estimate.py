@@ -50,10 +50,9 @@ class TrainingEstimator:
 
     async def _revisions(self) -> dict[Modality, str] | None:
         try:
-            encoders = await self._embedding.encoders()
+            return await self._embedding.revisions()
         except MmesidError:
             return None
-        return {Modality.TEXT: encoders.text.revision, Modality.VISUAL: encoders.image.revision}
 
 
 def _estimate(totals: Totals, to_embed: int | None, rows: list[TrainingRunRow]) -> TrainingEstimate:

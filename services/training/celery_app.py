@@ -6,9 +6,12 @@ from celery import Celery, signals
 
 from shared.settings import Settings, load_settings
 
-# Trainings go to `cpu` or `gpu`, by the settings; what brings the stores up to date to `sync`.
+# Trainings go to `cpu` or `gpu`, by the settings; backfills to `cpu`, since the embedding service
+# computes for them; what brings the stores up to date to `sync`.
 QUEUES = ("cpu", "gpu", "sync")
 TRAIN_TASK = "mmesid.train"
+EMBED_CHUNK_TASK = "mmesid.embed_chunk"
+BACKFILL_QUEUE = "cpu"
 CLEAN_UP_TASK = "mmesid.clean_up"
 
 
@@ -19,6 +22,7 @@ def make_celery(settings: Settings) -> Celery:
         task_default_queue="cpu",
         task_routes={
             TRAIN_TASK: {"queue": settings.training.queue},
+            EMBED_CHUNK_TASK: {"queue": BACKFILL_QUEUE},
             CLEAN_UP_TASK: {"queue": "sync"},
         },
         task_ignore_result=True,

@@ -9,12 +9,13 @@ import numpy as np
 from numpy.typing import NDArray
 from pydantic import ValidationError
 
-from services.training.patience import patiently
+from services.training.patience import PATIENCE_S, patiently
 from services.training.stages.snapshot import SnapshotItem
 from shared.artifacts.images import ImageStore
 from shared.artifacts.store import ArtifactStore
 from shared.clients.embedding import EmbeddingClient
 from shared.contracts.embedding import EmbedInput, EmbedOutput, EmbedRequest, EmbedResponse
+from shared.database.embeddings import ItemVector
 from shared.errors import NotFoundError, UnavailableError
 from shared.ingestion.content_vectors import MAX_PAYLOAD_CHARACTERS, as_stored
 from shared.modeling.modality import Modality
@@ -57,12 +58,15 @@ class ContentEmbedder:
         *,
         batch: int,
         check: Callable[[], None],
+        patience_s: float = PATIENCE_S,
     ) -> None:
+        """patience_s: how long a service that is away is waited for."""
         self._client = client
         self._images = ImageStore(store, catalog_id)
         self._revisions = revisions
         self._batch = min(batch, LARGEST_BATCH)
         self._check = check
+        self._patience_s = patience_s
 
     def lacks(self, item: SnapshotItem, known: Collection[Modality]) -> bool:
         """Whether an item has something to embed that is not known yet."""
@@ -72,7 +76,7 @@ class ContentEmbedder:
     async def embed(self, wanted: Sequence[Wanted]) -> AsyncIterator[EmbeddedBatch]:
         """Batch by batch.
 
-        Raises UnavailableError where the service stays away, or changed its encoders.
+        Raises UnavailableError where the service stays away, or runs other encoders.
         """
         for start in range(0, len(wanted), self._batch):
             rows = wanted[start : start + self._batch]
@@ -125,17 +129,28 @@ class ContentEmbedder:
                     raise UnavailableError(output.problem.detail)
             return response
 
-        response = await patiently(call, check=self._check)
+        response = await patiently(call, check=self._check, at_most_s=self._patience_s)
         served = {
             Modality.TEXT: response.text_revision,
             Modality.VISUAL: response.image_revision,
         }
         if served != dict(self._revisions):
             raise UnavailableError(
-                f"The embedding service changed its encoders from {dict(self._revisions)} to"
-                f" {served} during the run"
+                f"The embedding service runs the encoders {served}, no longer"
+                f" {dict(self._revisions)}"
             )
         return response.outputs
+
+
+def item_vectors(
+    items: Sequence[SnapshotItem], revisions: Mapping[Modality, str], made: Mapping[int, Vectors]
+) -> list[ItemVector]:
+    """What was made of some rows of `items`, as it is stored."""
+    return [
+        ItemVector(items[row].item_id, items[row].version, modality, revisions[modality], vector)
+        for row, vectors in made.items()
+        for modality, vector in vectors.items()
+    ]
 
 
 def _groups(

@@ -9,6 +9,7 @@ import structlog
 
 from shared.errors import OverloadedError, UnavailableError
 
+PATIENCE_S = 300.0
 LONGEST_PAUSE_S = 10.0
 
 log = structlog.get_logger()
@@ -17,7 +18,10 @@ Answer = TypeVar("Answer")
 
 
 async def patiently(
-    call: Callable[[], Awaitable[Answer]], *, check: Callable[[], None], at_most_s: float = 300.0
+    call: Callable[[], Awaitable[Answer]],
+    *,
+    check: Callable[[], None],
+    at_most_s: float = PATIENCE_S,
 ) -> Answer:
     """The answer of `call`, tried again with growing pauses while its service is away or full.
 

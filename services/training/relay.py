@@ -1,5 +1,5 @@
-"""The relay: finishes accepted changes of items, sees to it that no training run is forgotten, and
-starts those that the schedules ask for.
+"""The relay: finishes accepted changes of items, sees to it that no training run and no chunk of a
+backfill is forgotten, and starts the runs that the schedules ask for.
 
 Several may run at once: rows of the outbox and of the schedules are taken with SKIP LOCKED, and a
 run's task is sent by whoever first takes a key in Redis.
@@ -17,6 +17,7 @@ import structlog
 from prometheus_client import Counter, Gauge, start_http_server
 from sqlalchemy.exc import SQLAlchemyError
 
+from services.training.backfill_sending import BackfillSender
 from services.training.forgetting import forget_recommendations
 from services.training.resend import Resender
 from services.training.resources import Resources, open_resources
@@ -122,6 +123,7 @@ async def relay_forever(settings: Settings, *, metrics_port: int | None = None) 
         await asyncio.gather(
             _deliver_until(stop, Relay(resources), settings.relay.interval_s),
             _repeat_until(stop, Resender(resources).resend, settings.relay.interval_s),
+            _repeat_until(stop, BackfillSender(resources).send, settings.relay.interval_s),
             _repeat_until(stop, Scheduler(resources).start_due, settings.relay.schedule_interval_s),
             _forget_until(stop, resources),
         )
@@ -146,7 +148,7 @@ async def _repeat_until(
         try:
             await step()
         except (SQLAlchemyError, OSError) as error:
-            log.warning("training runs not read", error=str(error))
+            log.warning("training runs or backfills not read", error=str(error))
         await _pause(stop, interval_s)
 
 

@@ -1,8 +1,6 @@
 """Owning a training run: from its lease to its end."""
 
-import asyncio
 from collections.abc import Awaitable, Callable
-from contextlib import suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -15,7 +13,7 @@ import torch
 from services.training.configs import configs_of
 from services.training.context import StageContext
 from services.training.gates import failure_of
-from services.training.lease import CancelledRunError, Lease, LeaseLostError
+from services.training.lease import CancelledRunError, LeaseLostError, lease_of_run
 from services.training.progress_board import ProgressBoard
 from services.training.publish_gates import recorded_gates
 from services.training.resources import Resources, open_resources
@@ -96,7 +94,7 @@ class _Ownership:
         self._row = row
         self._resources = resources
         self._board = ProgressBoard()
-        self._lease = Lease(
+        self._lease = lease_of_run(
             resources.database,
             row.run_id,
             row.lease_token,
@@ -110,7 +108,10 @@ class _Ownership:
     async def conclude(self) -> None:
         """Run the stages that are left and write how it ended; nothing, if the lease was lost."""
         log.info("run taken up", owner=self._row.lease_token, catalog_id=self._row.catalog_id)
-        heartbeat = asyncio.create_task(self._lease.keep())
+        async with self._lease.kept():
+            await self._try()
+
+    async def _try(self) -> None:
         try:
             await self._stages()
             failure = failure_of(await self._gates())
@@ -129,10 +130,6 @@ class _Ownership:
             log.exception("run failed unexpectedly")
             problem = MmesidError(f"{type(error).__name__}: the worker's log says more").problem()
             await self._finish("failed", problem=problem)
-        finally:
-            heartbeat.cancel()
-            with suppress(asyncio.CancelledError):
-                await heartbeat
 
     async def _stages(self) -> None:
         if self._row.lease_token > MOST_OWNERS:

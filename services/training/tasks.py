@@ -9,7 +9,7 @@ from uuid import UUID
 import structlog
 from kombu.exceptions import OperationalError
 
-from services.training.celery_app import CLEAN_UP_TASK, TRAIN_TASK, app
+from services.training.celery_app import CLEAN_UP_TASK, EMBED_CHUNK_TASK, TRAIN_TASK, app
 from shared.settings import load_settings
 
 log = structlog.get_logger()
@@ -21,12 +21,17 @@ def train(run_id: str) -> None:
     from services.training.run import run_training
 
     catalog_id = asyncio.run(run_training(UUID(run_id), load_settings()))
-    if catalog_id is None:
-        return
-    try:
-        app.send_task(CLEAN_UP_TASK, [catalog_id], retry=False)
-    except OperationalError as error:
-        log.warning("cleaning up left to the next run", error=str(error))
+    if catalog_id is not None:
+        _send(CLEAN_UP_TASK, catalog_id, otherwise="cleaning up left to the next run")
+
+
+@app.task(name=EMBED_CHUNK_TASK)  # type: ignore[untyped-decorator]
+def embed_chunk(backfill_id: str) -> None:
+    """Embed the next chunk of a backfill; the one after it is for whoever is free then."""
+    from services.training.backfill import embed_next_chunk
+
+    if asyncio.run(embed_next_chunk(UUID(backfill_id), load_settings())):
+        _send(EMBED_CHUNK_TASK, backfill_id, otherwise="the next chunk left to the relay")
 
 
 @app.task(name=CLEAN_UP_TASK)  # type: ignore[untyped-decorator]
@@ -35,3 +40,10 @@ def clean_up(catalog_id: str) -> None:
     from services.training.cleaning import clean_up_after_runs
 
     asyncio.run(clean_up_after_runs(catalog_id, load_settings()))
+
+
+def _send(task: str, argument: str, *, otherwise: str) -> None:
+    try:
+        app.send_task(task, [argument], retry=False)
+    except OperationalError as error:
+        log.warning(otherwise, error=str(error))

@@ -2,6 +2,7 @@
 
 from shared.clients.http import ServiceHttp
 from shared.contracts.embedding import EmbedRequest, EmbedResponse, Encoders
+from shared.modeling.modality import Modality
 from shared.settings import ServiceUrls
 
 
@@ -18,6 +19,11 @@ class EmbeddingClient:
 
     async def encoders(self) -> Encoders:
         return await self._http.call("GET", "/encoders", Encoders)
+
+    async def revisions(self) -> dict[Modality, str]:
+        """Of the encoders, by what they embed."""
+        encoders = await self.encoders()
+        return {Modality.TEXT: encoders.text.revision, Modality.VISUAL: encoders.image.revision}
 
     async def close(self) -> None:
         await self._http.close()

@@ -7,10 +7,12 @@ from uuid import UUID
 from pydantic import ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from shared.contracts.common import BundleVersion, Contract, Problem
+from shared.modeling.modality import Modality
 
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
 RunTrigger = Literal["api", "schedule", "volume", "retry"]
 ScaledBy = Literal["items", "items_to_embed", "users", "interactions"]
+BackfillState = Literal["running", "succeeded", "cancelled"]
 BundleState = Literal["published", "live", "retired"]
 StartKind = Literal["auto", "warm", "cold"]
 TrainedStage = Literal["collaborative", "sequence", "quantize", "finetune"]
@@ -168,6 +170,35 @@ class TrainingScheduleSet(Contract):
 class TrainingSchedule(TrainingScheduleSet):
     next_run_at: datetime | None = Field(description="by the clock; null without `cron`")
     updated_at: datetime
+
+
+class BackfillChunks(Contract):
+    """How many chunks wait for a worker, are worked on, and are done."""
+
+    waiting: int
+    running: int
+    done: int
+
+
+class EmbeddingBackfill(Contract):
+    """The vectors of a whole catalogue by the encoders of `revisions`, made chunk by chunk."""
+
+    backfill_id: UUID
+    state: BackfillState
+    revisions: dict[Modality, str] = Field(description="of the encoders, by what they embed")
+    items: int = Field(description="that there were when it began")
+    done: int = Field(description="of them, those in finished chunks")
+    embedded: int = Field(description="those that lacked a vector and got it")
+    failed: int = Field(description="those whose text or image cannot be embedded")
+    chunks: BackfillChunks
+    items_per_second: float | None = Field(description="over the last finished chunks")
+    eta_s: float | None = Field(description="until the end at this speed; null once it is over")
+    created_at: datetime
+    finished_at: datetime | None
+
+
+class EmbeddingBackfills(Contract):
+    backfills: list[EmbeddingBackfill] = Field(description="newest first")
 
 
 class Gate(Contract):

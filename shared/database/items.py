@@ -87,6 +87,19 @@ class ItemRepository:
             statement = statement.where(ItemRow.status == status)
         return list((await self._session.execute(statement)).scalars())
 
+    async def between(self, first_ordinal: int, last_ordinal: int) -> list[ItemRow]:
+        """Items in the order of their arrival, from one place to another."""
+        statement = (
+            select(ItemRow)
+            .where(
+                ItemRow.catalog_id == self._catalog_id,
+                ItemRow.ordinal.between(first_ordinal, last_ordinal),
+                ItemRow.deleted_at.is_(None),
+            )
+            .order_by(ItemRow.ordinal)
+        )
+        return list((await self._session.execute(statement)).scalars())
+
     async def count(self) -> int:
         statement = (
             select(func.count())

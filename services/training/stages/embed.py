@@ -13,7 +13,7 @@ import numpy as np
 import structlog
 from numpy.typing import NDArray
 
-from services.training.content_embedding import ContentEmbedder, Vectors, Wanted
+from services.training.content_embedding import ContentEmbedder, Vectors, Wanted, item_vectors
 from services.training.context import StageContext
 from services.training.patience import patiently
 from services.training.stages import snapshot
@@ -21,7 +21,7 @@ from services.training.stages.snapshot import Snapshot
 from services.training.warm_start import decide, open_live, save_start
 from shared.computing import compute
 from shared.database.bundles import BundleRepository
-from shared.database.embeddings import EmbeddingRepository, ItemVector
+from shared.database.embeddings import EmbeddingRepository
 from shared.errors import InvalidInputError
 from shared.modeling.item_tables import ItemTables, impute_content, save_item_tables
 from shared.modeling.modality import CONTENT_MODALITIES, Modality
@@ -52,11 +52,7 @@ async def run(context: StageContext, folder: Path) -> None:
     """Raises UnavailableError where the embedding service stays away, and InvalidInputError where
     no item has text that can be embedded or the run cannot start as its request says."""
     data = snapshot.load_snapshot(context.work.open(snapshot.NAME))
-    served = await patiently(context.resources.embedding.encoders, check=context.lease.check)
-    revisions = {
-        Modality.TEXT: served.text.revision,
-        Modality.VISUAL: served.image.revision,
-    }
+    revisions = await patiently(context.resources.embedding.revisions, check=context.lease.check)
     collected = await _read_stored(context, data, revisions)
     await _embed_missing(context, data, revisions, collected)
     report = await compute(_write_tables, context, data, collected, folder)
@@ -145,15 +141,10 @@ async def _store(
     revisions: Mapping[Modality, str],
     made: Mapping[int, Vectors],
 ) -> None:
-    rows = [
-        ItemVector(
-            data.items[row].item_id, data.items[row].version, modality, revisions[modality], vector
-        )
-        for row, vectors in made.items()
-        for modality, vector in vectors.items()
-    ]
     async with context.resources.database.transaction() as session:
-        await EmbeddingRepository(session, context.catalog_id).put(rows)
+        await EmbeddingRepository(session, context.catalog_id).put(
+            item_vectors(data.items, revisions, made)
+        )
 
 
 def _write_tables(

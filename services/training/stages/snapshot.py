@@ -141,13 +141,14 @@ async def _read_items(session: AsyncSession, catalog_id: str) -> list[SnapshotIt
     items: list[SnapshotItem] = []
     last = 0
     while page := await repository.page(after_ordinal=last, limit=ITEMS_A_PAGE):
-        items += [_item_of(row) for row in page if row.status != "failed"]
+        items += [item_of(row) for row in page if row.status != "failed"]
         last = page[-1].ordinal
         session.expunge_all()
     return items
 
 
-def _item_of(row: ItemRow) -> SnapshotItem:
+def item_of(row: ItemRow) -> SnapshotItem:
+    """What is read of an item."""
     return SnapshotItem(row.item_id, row.version, row.content_hash, text_of(row), row.image_sha256)
 
 

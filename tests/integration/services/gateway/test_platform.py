@@ -86,7 +86,7 @@ async def test_requests_are_counted_and_timed_by_route_and_not_by_path(client):
 async def test_the_openapi_document_describes_every_route_with_its_problems(client):
     document = (await client.get("/openapi.json")).json()
 
-    assert len(document["paths"]) == 21
+    assert len(document["paths"]) == 24
     for path, methods in document["paths"].items():
         for operation in methods.values():
             assert operation["tags"], path

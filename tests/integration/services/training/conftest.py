@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 import pytest_asyncio
 import uvicorn
-from fastapi import FastAPI
+from fastapi import FastAPI, HTTPException
 from fastapi.responses import JSONResponse
 
 from infra.local.ports import choose_port
@@ -74,6 +74,9 @@ class StandIns:
     """Stand-ins for the embedding, tokenization and ranking services: same contracts, no models.
 
     Vectors are drawn by the hash of what is embedded. What was asked of them is kept.
+
+    text_revision: the text encoder's; another one has vectors of another length.
+    held_after: when so many inputs were embedded, others wait, and are refused once `released`.
     """
 
     url: str
@@ -84,7 +87,11 @@ class StandIns:
     indexed: list[str] = field(default_factory=list)
     rankable: list[str] = field(default_factory=list)
     ranked: list[RankRequest] = field(default_factory=list)
+    tokenized: list[TokenizeRequest] = field(default_factory=list)
     ranks_by: Source = "ranker"
+    text_revision: str = "text-1"
+    held_after: int | None = None
+    released: threading.Event = field(default_factory=threading.Event)
 
     def app(self) -> FastAPI:
         app = FastAPI()
@@ -99,19 +106,31 @@ class StandIns:
         @app.get("/encoders")
         def encoders() -> Encoders:
             return Encoders(
-                text=Encoder(source="stand-in", revision="text-1", dimension=12),
+                text=Encoder(
+                    source="stand-in",
+                    revision=self.text_revision,
+                    dimension=self._text_dimension,
+                ),
                 image=Encoder(source="stand-in", revision="image-1", dimension=10),
             )
 
         @app.post("/embed")
         def embed(request: EmbedRequest) -> EmbedResponse:
+            if self.held_after is not None and len(self.embedded) >= self.held_after:
+                self.released.wait()
+                self.held_after = None
+                raise HTTPException(503)
             return EmbedResponse(
                 outputs=[self._output(sent) for sent in request.inputs],
-                text_revision="text-1",
+                text_revision=self.text_revision,
                 image_revision="image-1",
             )
 
         return app
+
+    @property
+    def _text_dimension(self) -> int:
+        return 12 if self.text_revision == "text-1" else 14
 
     def _output(self, sent) -> EmbedOutput:
         self.embedded.append(sent.text)
@@ -120,7 +139,7 @@ class StandIns:
             problem = Problem(**BrokenImageError.of("image", "cannot be decoded").problem())
             return EmbedOutput(problem=problem)
         return EmbedOutput(
-            text=None if sent.text is None else drawn_vector(sent.text, 12),
+            text=None if sent.text is None else drawn_vector(sent.text, self._text_dimension),
             visual=None if image is None else drawn_vector(image, 10),
         )
 
@@ -141,6 +160,7 @@ class StandIns:
 
             @app.post("/tokenize")
             def tokenize(request: TokenizeRequest) -> TokenizeResponse:
+                self.tokenized.append(request)
                 return TokenizeResponse(
                     bundle=request.bundle,
                     items=[
@@ -231,7 +251,7 @@ def stand_in_server() -> Iterator[StandIns]:
 
 
 @pytest.fixture
-def stand_ins(stand_in_server: StandIns) -> StandIns:
+def stand_ins(stand_in_server: StandIns) -> Iterator[StandIns]:
     for calls in (
         stand_in_server.embedded,
         stand_in_server.loaded,
@@ -239,11 +259,16 @@ def stand_ins(stand_in_server: StandIns) -> StandIns:
         stand_in_server.indexed,
         stand_in_server.rankable,
         stand_in_server.ranked,
+        stand_in_server.tokenized,
     ):
         calls.clear()
     stand_in_server.down.clear()
     stand_in_server.ranks_by = "ranker"
-    return stand_in_server
+    stand_in_server.text_revision = "text-1"
+    stand_in_server.held_after = None
+    stand_in_server.released.clear()
+    yield stand_in_server
+    stand_in_server.released.set()
 
 
 @pytest.fixture

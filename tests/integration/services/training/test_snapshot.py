@@ -7,7 +7,7 @@ import pytest
 
 from services.training.configs import configs_of
 from services.training.context import StageContext
-from services.training.lease import Lease, LeaseLostError
+from services.training.lease import LeaseLostError, lease_of_run
 from services.training.progress_board import ProgressBoard
 from services.training.stages import snapshot
 from services.training.stages.snapshot import load_snapshot, read_snapshot
@@ -144,7 +144,7 @@ def stage(resources, tmp_path):
             request=request,
             configs=configs_of(request, resources.settings.training),
             resources=resources,
-            lease=Lease(
+            lease=lease_of_run(
                 resources.database,
                 row.run_id,
                 row.lease_token + token_off_by,

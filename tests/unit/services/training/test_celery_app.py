@@ -3,17 +3,23 @@ import sys
 
 import pytest
 
-from services.training.celery_app import CLEAN_UP_TASK, TRAIN_TASK, make_celery
+from services.training.celery_app import (
+    CLEAN_UP_TASK,
+    EMBED_CHUNK_TASK,
+    TRAIN_TASK,
+    make_celery,
+)
 from shared.settings import Settings, TrainingSettings
 
 
 @pytest.mark.parametrize("queue", ["cpu", "gpu"])
-def test_trainings_go_where_the_settings_say_and_the_rest_to_sync(queue):
+def test_trainings_go_where_the_settings_say_backfills_to_cpu_and_the_rest_to_sync(queue):
     app = make_celery(Settings(training=TrainingSettings(queue=queue)))
     routed = {
-        task: app.amqp.router.route({}, task)["queue"].name for task in (TRAIN_TASK, CLEAN_UP_TASK)
+        task: app.amqp.router.route({}, task)["queue"].name
+        for task in (TRAIN_TASK, EMBED_CHUNK_TASK, CLEAN_UP_TASK)
     }
-    assert routed == {TRAIN_TASK: queue, CLEAN_UP_TASK: "sync"}
+    assert routed == {TRAIN_TASK: queue, EMBED_CHUNK_TASK: "cpu", CLEAN_UP_TASK: "sync"}
 
 
 def test_a_message_is_acknowledged_before_its_task_and_taken_only_by_a_free_worker():
