@@ -25,8 +25,8 @@ async def recommend(gateway, **body):
     return answer.json()["recommendation_id"]
 
 
-async def event(gateway, recommendation_id, item_id, event_type):
-    row = {"user_id": "u", "item_id": item_id, "event_type": event_type}
+async def event(gateway, recommendation_id, item_id, event_type, **more):
+    row = {"user_id": "u", "item_id": item_id, "event_type": event_type, **more}
     body = {"events": [{**row, "recommendation_id": recommendation_id}]}
     assert (await gateway.client.post("/v1/events", json=body)).json()["accepted"] == 1
 
@@ -49,7 +49,7 @@ async def test_a_bundles_figures_come_from_the_events_that_echo_its_lists(stocke
     await event(stocked, first, "b", "click")
     await event(stocked, first, "b", "purchase")
     await event(stocked, first, "d", "purchase")
-    await event(stocked, second, "c", "rating")
+    await event(stocked, second, "c", "rating", rating=5.0)
     await event(stocked, second, "a", "view")
 
     found = await metrics(stocked, recommendations=3)

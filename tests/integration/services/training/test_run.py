@@ -506,6 +506,7 @@ async def test_bundles_in_service_are_never_too_old(shop, resources, settings):
         await TrafficRepository(session, CATALOG).replace({"0-tried": 10.0})
     second = await shop.queue_run()
     await run_training(second, settings)
+    await clean_up_after_runs(CATALOG, settings)
 
     live, former = [(await shop.training(run)).bundle for run in (second, first)]
     async with resources.database.transaction() as session:

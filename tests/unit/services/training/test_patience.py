@@ -1,3 +1,5 @@
+from types import SimpleNamespace
+
 import pytest
 
 from services.training import patience
@@ -14,7 +16,8 @@ def pauses(monkeypatch) -> list[float]:
     async def no_sleep(seconds: float) -> None:
         asked.append(seconds)
 
-    monkeypatch.setattr(patience.asyncio, "sleep", no_sleep)
+    # Of this module alone: servers of other tests may still be sleeping in their threads.
+    monkeypatch.setattr(patience, "asyncio", SimpleNamespace(sleep=no_sleep))
     return asked
 
 

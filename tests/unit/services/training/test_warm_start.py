@@ -1,6 +1,7 @@
 """What a run starts from: ten items of a live bundle, and what has become of them since."""
 
 import json
+from dataclasses import replace
 from types import SimpleNamespace
 
 import numpy as np
@@ -28,6 +29,8 @@ def snapshot(items=ITEMS, walks=10):
         sequences=sequences,
         unknown_interactions=0,
         short_sequences=0,
+        non_positive=0,
+        repeated=0,
     )
 
 
@@ -93,7 +96,7 @@ def test_interactions_that_replace_deleted_ones_are_new(live):
     """As many as before, all with two of the items."""
     data = snapshot()
     moved = [np.array([0, 1, 0, 1, 0, 1]) for _ in data.sequences]
-    changed = Snapshot(data.items, moved, 0, 0)
+    changed = replace(data, sequences=moved)
     assert decided(live, changed).new_interactions == pytest.approx(0.8)
 
 

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from shared.modeling import imputation
 from shared.modeling.base_source import BaseSource, TinyLlama
 from shared.modeling.grown_ranker import grown_scorer
 from shared.modeling.imputation import Content
@@ -68,8 +69,9 @@ def test_the_same_items_in_another_order_are_scored_as_before(trained):
     torch.testing.assert_close(score([place[history]]), before[:, order], rtol=1e-4, atol=1e-4)
 
 
-def test_a_later_item_is_read_and_ranked_like_the_one_it_is_like(trained):
+def test_a_later_item_is_read_and_ranked_like_the_one_it_is_like(trained, monkeypatch):
     """With g as it starts all parts weigh the same, so that q = 0 makes no difference."""
+    monkeypatch.setattr(imputation, "DISTANCE", 1.0)
     _, _, embeddings = trained
     text = torch.cat([embeddings[T], embeddings[T][4:5]])
     likeness = torch.cat([torch.eye(ITEMS), torch.eye(ITEMS)[4:5]])

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 
 from shared.errors import InvalidInputError
 from shared.modeling.base_source import BaseSource, TinyLlama
-from shared.modeling.imputation import Content
+from shared.modeling.imputation import DISTANCE, Content
 from shared.modeling.inheritance import (
     NEW,
     Inheritance,
@@ -50,8 +50,9 @@ def test_rows_go_by_the_items_id(inheritance):
 def test_a_new_item_gets_the_row_of_those_it_is_like_and_else_their_mean(inheritance):
     former = torch.randn(5, 3, generator=torch.Generator().manual_seed(0))
     table = inheritance.table(former)
-    torch.testing.assert_close(table[0], former[2])
-    torch.testing.assert_close(table[5], former[[2, 0, 4]].mean(dim=0))
+    mean = former[[2, 0, 4]].mean(dim=0)
+    torch.testing.assert_close(table[0], mean + DISTANCE * (former[2] - mean))
+    torch.testing.assert_close(table[5], mean)
 
 
 def test_rows_that_do_not_count_are_estimated_like_new_ones(content):
