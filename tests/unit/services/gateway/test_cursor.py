@@ -1,3 +1,5 @@
+from datetime import UTC, datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -12,11 +14,12 @@ def test_a_cursor_leads_back_to_its_place(ordinal):
 
 
 @given(
-    st.datetimes(timezones=st.timezones(), allow_imaginary=False),
+    st.datetimes(datetime(2, 1, 1), datetime(9998, 1, 1), timezones=st.timezones()),
     st.integers(min_value=0, max_value=10**18 - 1),
 )
 def test_a_cursor_by_time_leads_back_to_its_place(moment, id_):
-    assert decode_moment(encode_moment(moment, id_)) == (moment, id_)
+    # In UTC: an hour that a zone has twice never equals one of another zone.
+    assert decode_moment(encode_moment(moment, id_)) == (moment.astimezone(UTC), id_)
 
 
 @pytest.mark.parametrize(
