@@ -23,6 +23,7 @@ from experiments.methods.beams import Beams, ancestry, continued, first_beams
 from experiments.methods.trie import Trie
 from experiments.methods.unique_ids import unique_ids
 from shared.errors import InvalidInputError
+from shared.modeling.config_checks import require_at_least_one
 from shared.modeling.evaluation import evaluate
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress, Progress, ignore_progress
@@ -64,12 +65,11 @@ class TigerConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (
+        require_at_least_one(
+            self,
             "dimension", "layers", "heads", "feedforward", "max_items", "beam", "epochs",
             "patience", "batch_size", "validation_users",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise InvalidInputError.of(name, f"must be at least 1, not {getattr(self, name)}")
+        )  # fmt: skip
         if self.dimension % self.heads:
             raise InvalidInputError.of("heads", f"must divide the dimension {self.dimension}")
         if not 0 <= self.dropout < 1:

@@ -12,8 +12,8 @@ from infra.cli.console import console, print_document, print_table, say
 from infra.cli.formats import NOTHING, duration, moment
 from infra.cli.options import CatalogOption, JsonOption, RunArgument, StateOption, is_listing
 from infra.cli.running_stack import with_api
-from infra.cli.training import ASK_EVERY_S, UNFINISHED, figures_of, fraction_of, looking_again
-from shared.contracts.admin import RunState, Training, TrainingLogLine
+from infra.cli.training import ASK_EVERY_S, figures_of, fraction_of, looking_again
+from shared.contracts.admin import UNFINISHED, RunState, Training, TrainingLogLine
 
 runs = typer.Typer(invoke_without_command=True, help="Training runs; without a command: a list.")
 

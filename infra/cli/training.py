@@ -14,6 +14,7 @@ from infra.cli.formats import duration, figure, moment
 from infra.cli.options import CatalogOption, JsonOption, StateOption, bad_option
 from infra.cli.running_stack import with_api
 from shared.contracts.admin import (
+    UNFINISHED,
     StageProgress,
     StartKind,
     TrainedStage,
@@ -31,7 +32,6 @@ TrainingOption = Annotated[
         help='The request of the training run, as JSON: {"seed": 1, "ranker": {"epochs": 5}}.',
     ),
 ]
-UNFINISHED = ("queued", "running")
 
 
 def train(

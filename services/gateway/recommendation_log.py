@@ -6,9 +6,8 @@ from contextlib import suppress
 
 import structlog
 from prometheus_client import Counter
-from sqlalchemy.exc import InterfaceError, OperationalError
-from sqlalchemy.exc import TimeoutError as PoolTimeoutError
 
+from services.gateway.problems import DATABASE_AWAY
 from shared.database.recommendations import GivenRecommendation, RecommendationRepository
 from shared.database.session import Database
 
@@ -79,7 +78,7 @@ class RecommendationLog:
             try:
                 async with self._database.transaction() as session:
                     await RecommendationRepository(session).add(batch)
-            except (OperationalError, InterfaceError, PoolTimeoutError, OSError) as error:
+            except (*DATABASE_AWAY, OSError) as error:
                 self._put_back(batch)
                 if not self._is_away:
                     log.warning("lists given wait for the database", error=type(error).__name__)

@@ -1,26 +1,27 @@
 """Training runs: asked for, looked at, cancelled, tried again."""
 
-from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from services.gateway.cursor import decode_cursor, encode_cursor
+from services.gateway.cursor import decode_moment, encode_moment
 from services.gateway.storable import require_storable
 from services.gateway.training_queue import TrainingQueue
-from shared.contracts.admin import RunState, StageProgress, Training, TrainingCreate, Trainings
+from shared.contracts.admin import (
+    UNFINISHED,
+    RunState,
+    StageProgress,
+    Training,
+    TrainingCreate,
+    Trainings,
+)
 from shared.contracts.common import Problem
 from shared.database.session import Database
 from shared.database.tables import TrainingRunRow
 from shared.database.training_runs import TrainingRunRepository
-from shared.errors import ConflictError, InvalidInputError, NotFoundError
+from shared.errors import ConflictError, NotFoundError
 from shared.run_configs import require_trainable
 from shared.settings import TrainingSettings
-
-UNFINISHED = ("queued", "running")
-
-EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-MICROSECOND = timedelta(microseconds=1)
 
 
 class TrainingRuns:
@@ -83,15 +84,16 @@ class TrainingRuns:
 
         Raises InvalidInputError for a cursor that is none of ours.
         """
-        before = None if cursor is None else _time_of(cursor)
+        before = None if cursor is None else decode_moment(cursor)[0]
         async with self._database.transaction() as session:
             rows = await TrainingRunRepository(session).newest(
                 catalog_id, limit=limit + 1, state=state, before=before
             )
             page = rows[:limit]
+            # One unfinished run at most: no two of a catalogue have the same creation time.
             return Trainings(
                 trainings=[training_view(row) for row in page],
-                next_cursor=_cursor_of(page[-1]) if len(rows) > limit else None,
+                next_cursor=encode_moment(page[-1].created_at, 0) if len(rows) > limit else None,
             )
 
     async def get(self, catalog_id: str, run_id: UUID) -> Training:
@@ -135,15 +137,3 @@ def training_view(row: TrainingRunRow) -> Training:
         started_at=row.started_at,
         finished_at=row.finished_at,
     )
-
-
-def _cursor_of(row: TrainingRunRow) -> str:
-    """A catalogue has one unfinished run at most, so no two have the same creation time."""
-    return encode_cursor((row.created_at - EPOCH) // MICROSECOND)
-
-
-def _time_of(cursor: str) -> datetime:
-    try:
-        return EPOCH + decode_cursor(cursor) * MICROSECOND
-    except OverflowError as error:
-        raise InvalidInputError.of("cursor", "is not a next_cursor of this list") from error

@@ -9,8 +9,8 @@ from fastapi.sse import ServerSentEvent
 from pydantic import BaseModel
 from sqlalchemy.exc import SQLAlchemyError
 
-from services.gateway.training_runs import UNFINISHED, run_of, training_view
-from shared.contracts.admin import Training, TrainingLog, TrainingLogLine
+from services.gateway.training_runs import run_of, training_view
+from shared.contracts.admin import UNFINISHED, Training, TrainingLog, TrainingLogLine
 from shared.database.session import Database
 from shared.database.tables import TrainingLogRow
 from shared.database.training_log import TrainingLogRepository

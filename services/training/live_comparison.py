@@ -56,8 +56,8 @@ def compare_with_live(
         load_quantizer(live.tokenizer),
         inheritance,
         {
-            j: torch.from_numpy(table)
-            for j, table in content.embeddings.items()
+            j: table
+            for j, table in content.tensors().items()
             if live.manifest.encoders.get(j) == encoders[j.value]
         },
         context.configs.device,

@@ -125,7 +125,12 @@ async def relay_forever(settings: Settings, *, metrics_port: int | None = None) 
             _repeat_until(stop, Resender(resources).resend, settings.relay.interval_s),
             _repeat_until(stop, BackfillSender(resources).send, settings.relay.interval_s),
             _repeat_until(stop, Scheduler(resources).start_due, settings.relay.schedule_interval_s),
-            _forget_until(stop, resources),
+            _repeat_until(
+                stop,
+                lambda: forget_recommendations(resources),
+                FORGET_EVERY_S,
+                failed="lists given not forgotten",
+            ),
         )
         log.info("relay stopped")
 
@@ -142,23 +147,18 @@ async def _deliver_until(stop: asyncio.Event, relay: Relay, interval_s: float) -
 
 
 async def _repeat_until(
-    stop: asyncio.Event, step: Callable[[], Awaitable[object]], interval_s: float
+    stop: asyncio.Event,
+    step: Callable[[], Awaitable[object]],
+    interval_s: float,
+    *,
+    failed: str = "training runs or backfills not read",
 ) -> None:
     while not stop.is_set():
         try:
             await step()
         except (SQLAlchemyError, OSError) as error:
-            log.warning("training runs or backfills not read", error=str(error))
+            log.warning(failed, error=str(error))
         await _pause(stop, interval_s)
-
-
-async def _forget_until(stop: asyncio.Event, resources: Resources) -> None:
-    while not stop.is_set():
-        try:
-            await forget_recommendations(resources)
-        except (SQLAlchemyError, OSError) as error:
-            log.warning("lists given not forgotten", error=str(error))
-        await _pause(stop, FORGET_EVERY_S)
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:

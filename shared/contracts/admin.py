@@ -10,6 +10,7 @@ from shared.contracts.common import BundleVersion, Contract, Problem
 from shared.modeling.modality import Modality
 
 RunState = Literal["queued", "running", "succeeded", "failed", "cancelled"]
+UNFINISHED: tuple[RunState, ...] = ("queued", "running")
 RunTrigger = Literal["api", "schedule", "volume", "retry"]
 ScaledBy = Literal["items", "items_to_embed", "users", "interactions"]
 BackfillState = Literal["running", "succeeded", "cancelled"]

@@ -5,6 +5,7 @@ from enum import StrEnum
 from typing import Any
 
 from shared.errors import InvalidInputError
+from shared.modeling.config_checks import require_at_least_one
 
 DTYPES = ("float32", "bfloat16", "float16", "float64")
 
@@ -27,9 +28,7 @@ class TinyLlama:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("hidden_size", "intermediate_size", "layers", "heads"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError.of(name, f"must be at least 1, not {getattr(self, name)}")
+        require_at_least_one(self, "hidden_size", "intermediate_size", "layers", "heads")
         if self.hidden_size % (2 * self.heads):
             raise InvalidInputError.of(
                 "hidden_size", f"{self.hidden_size} is no multiple of 2 x {self.heads} heads"

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any, Literal, get_args
 
 from shared.errors import InvalidInputError
+from shared.modeling.config_checks import require_at_least_one
 from shared.overriding import overridden
 
 Gradient = Literal["straight_through", "rotation"]
@@ -53,12 +54,11 @@ class MMRQVAEConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (
+        require_at_least_one(
+            self,
             "dimension", "levels", "hidden", "epochs", "max_steps", "batch_size",
             "k_means_iterations", "sinkhorn_iterations", "revival_epochs",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise InvalidInputError.of(name, f"must be at least 1, not {getattr(self, name)}")
+        )  # fmt: skip
         if self.codebook_size is not None and self.codebook_size < 2:
             raise InvalidInputError.of("codebook_size", "must be at least 2")
         for name in ("temperature", "learning_rate", "sinkhorn_epsilon"):
@@ -89,9 +89,7 @@ class RQKMeansConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in ("dimension", "levels", "iterations"):
-            if getattr(self, name) < 1:
-                raise InvalidInputError.of(name, f"must be at least 1, not {getattr(self, name)}")
+        require_at_least_one(self, "dimension", "levels", "iterations")
         if self.codebook_size is not None and self.codebook_size < 2:
             raise InvalidInputError.of("codebook_size", "must be at least 2")
 

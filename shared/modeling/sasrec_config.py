@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from shared.errors import InvalidInputError
+from shared.modeling.config_checks import require_at_least_one
 
 
 @dataclass(frozen=True)
@@ -40,12 +41,11 @@ class SASRecConfig:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for name in (
+        require_at_least_one(
+            self,
             "dimension", "blocks", "heads", "feedforward", "max_length", "negatives", "epochs",
             "patience", "batch_size", "validation_users",
-        ):  # fmt: skip
-            if getattr(self, name) < 1:
-                raise InvalidInputError.of(name, f"must be at least 1, not {getattr(self, name)}")
+        )  # fmt: skip
         if self.dimension % self.heads:
             raise InvalidInputError.of("heads", f"must divide the dimension {self.dimension}")
         if not 0 <= self.dropout < 1:
