@@ -30,9 +30,8 @@ from shared.modeling.modality import Modality
 from shared.modeling.ranker import Ranker
 from shared.modeling.ranker_config import RankerConfig
 from shared.modeling.ranker_training import build_ranker
-from shared.modeling.sasrec import training_windows
 from shared.modeling.sequences import ItemRows, Split, leave_one_out
-from shared.modeling.window_batches import batches_of
+from shared.modeling.window_batches import batches_of, training_windows
 
 SETTINGS = Path("experiments/beauty.yaml")
 WIDTH = 64

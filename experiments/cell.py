@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from experiments.ingredients import Ingredients, Timed
+from experiments.ingredients import TRAINING_VERSION, Ingredients, Timed
 from experiments.method import Method
 from experiments.methods.letter import train_letter
 from experiments.methods.motor import MotorConfig, train_motor
@@ -45,9 +45,6 @@ SETTINGS_OF: Mapping[str, Sequence[str]] = {
     "ranker": ("encoders", "collaborative", "quantizer", "base", "ranker"),
 }
 
-# Goes up when a result holds more, or models are made in another way: old cells are computed anew.
-RESULT_VERSION = 5
-
 
 @dataclass(frozen=True)
 class Cell:
@@ -73,14 +70,14 @@ class _Trained:
 
 
 def compute_cell(
-    method: Method, seed: int, ingredients: Ingredients, work: Path, on_progress: OnProgress
+    method: Method, seed: int, ingredients: Ingredients, on_progress: OnProgress
 ) -> Cell:
     """A cell that was finished before, with the same settings and data, is read and not computed.
 
     Raises InvalidInputError when the data has none of the method's modalities.
     """
     fingerprint = _fingerprint(method, seed, ingredients)
-    folder = work / "cells" / f"{_slug(method.name)}-{seed}-{fingerprint}"
+    folder = ingredients.work / "cells" / f"{_slug(method.name)}-{seed}-{fingerprint}"
     if not (folder / RESULT_FILE).is_file():
         trained = _train(method, seed, ingredients, on_progress)
         _write(folder, method, seed, trained, ingredients)
@@ -122,7 +119,14 @@ def _motor(
     # Trained as the collaborative model is, so that the two rows differ by the items alone.
     collaborative = asdict(replace(ingredients.settings.collaborative, seed=seed, loss="full"))
     started = time.monotonic()
-    model = train_motor(ingredients.split, codes, tables, MotorConfig(**collaborative), on_progress)
+    model = train_motor(
+        ingredients.split,
+        codes,
+        tables,
+        MotorConfig(**collaborative),
+        on_progress,
+        device=ingredients.device,
+    )
     seconds = {"quantize": kept.seconds, "train": time.monotonic() - started}
     spectra = {INPUT: spectrum_of(model.item_embeddings())}
     analysis = Analysis(spectra, code_use(codes, tables))
@@ -142,7 +146,7 @@ def _generative(
     tables = {j: kept.thing.code_embeddings(j) for j in embeddings}
     config = replace(ingredients.settings.tiger, seed=seed)
     started = time.monotonic()
-    model = train_tiger(ingredients.split, codes, config, on_progress)
+    model = train_tiger(ingredients.split, codes, config, on_progress, device=ingredients.device)
     seconds = {"quantize": kept.seconds, "train": time.monotonic() - started}
     analysis = Analysis(codes=code_use(codes, tables))
     return _Trained(model.score, seconds, 1.0, analysis=analysis)
@@ -168,7 +172,8 @@ def _letter_quantizer(
         replace(config, seed=seed),
         settings.letter,
         on_progress,
-    )
+        device=ingredients.device,
+    ).cpu()
     return Timed(quantizer, time.monotonic() - started)
 
 
@@ -210,7 +215,7 @@ def _ranker(
         codes,
         tables,
         settings.base,
-        replace(config, seed=seed),
+        replace(config, seed=seed, device=ingredients.device),
         on_progress,
         form=method.input,
         fused=method.fused,
@@ -283,6 +288,7 @@ def _write(
         "seed": seed,
         "data": ingredients.catalogue.name,
         "modalities": [modality.value for modality in used],
+        "device": ingredients.device,
         "missing": [j.value for j in method.modalities if j not in used],
         "validation": validation.as_dict(),
         "test": test.as_dict(),
@@ -307,7 +313,7 @@ def _write(
 def _fingerprint(method: Method, seed: int, ingredients: Ingredients) -> str:
     settings = ingredients.settings.as_dict()
     used = {name: settings[name] for name in SETTINGS_OF.get(method.model, settings)}
-    document = [RESULT_VERSION, asdict(method), seed, used, ingredients.data_fingerprint]
+    document = [TRAINING_VERSION, asdict(method), seed, used, ingredients.data_fingerprint]
     return hashlib.sha256(json.dumps(document, sort_keys=True).encode()).hexdigest()[:16]
 
 

@@ -16,6 +16,7 @@ from typing import Any, Generic, TypeVar
 
 import numpy as np
 import torch
+from filelock import FileLock
 from torch import Tensor
 
 from experiments.catalogue import Catalogue, Say, encode_content
@@ -38,6 +39,10 @@ from shared.overriding import overridden
 
 SECONDS_FILE = "seconds.json"
 
+# Goes up when models are trained in another way or a result holds more: what was kept of the
+# former way, but for the content, is computed anew.
+TRAINING_VERSION = 6
+
 Thing = TypeVar("Thing")
 
 
@@ -52,14 +57,24 @@ class Timed(Generic[Thing]):
 class Ingredients:
     """Of one data set; `work` keeps them between calls."""
 
-    def __init__(self, catalogue: Catalogue, settings: Settings, work: Path, say: Say) -> None:
+    def __init__(
+        self,
+        catalogue: Catalogue,
+        settings: Settings,
+        work: Path,
+        say: Say,
+        *,
+        device: str = "cpu",
+    ) -> None:
+        """device: where models are trained and scored; what is kept may come from another."""
         self.catalogue = catalogue
         self.settings = settings
+        self.device = device
         self.number_of_items = len(catalogue.items)
         split = leave_one_out(catalogue.sequences)
         self.split = with_cold_items(split, self.number_of_items, settings.data.cold_share)
         self.frequency = item_frequency(self.split, self.number_of_items)
-        self._folder = work / "ingredients"
+        self.work = work
         self._say = say
         self.data_fingerprint = _fingerprint(
             [[item.item_id for item in catalogue.items], *map(np.ndarray.tolist, self.split.train)]
@@ -78,10 +93,17 @@ class Ingredients:
 
         def compute(folder: Path) -> None:
             train_sasrec(
-                self.split, self.number_of_items, config, on_progress, content=content
+                self.split,
+                self.number_of_items,
+                config,
+                on_progress,
+                content=content,
+                device=self.device,
             ).save(folder)
 
-        return self._kept("sasrec", [asdict(config), encoders], compute, SASRec.load)
+        depends_on = [TRAINING_VERSION, asdict(config), encoders]
+        kept = self._kept("sasrec", depends_on, compute, SASRec.load)
+        return replace(kept, thing=kept.thing.to(self.device))
 
     def embeddings(
         self,
@@ -117,12 +139,11 @@ class Ingredients:
         config = quantizer_config(self.settings.quantizer, changes, "quantizer")
         config = replace(config, seed=seed)
         sums = {modality: _digest_of(table) for modality, table in embeddings.items()}
-        return self._kept(
-            "quantizer",
-            [asdict(config), sums],
-            lambda folder: train_quantizer(embeddings, config, on_progress).save(folder),
-            load_quantizer,
-        )
+
+        def compute(folder: Path) -> None:
+            train_quantizer(embeddings, config, on_progress, device=self.device).save(folder)
+
+        return self._kept("quantizer", [asdict(config), sums], compute, load_quantizer)
 
     def _content(self) -> ItemTables:
         def compute(folder: Path) -> None:
@@ -141,21 +162,19 @@ class Ingredients:
         compute: Callable[[Path], object],
         load: Callable[[Path], Thing],
     ) -> Timed[Thing]:
-        folder = self._folder / f"{what}-{_fingerprint([self.data_fingerprint, depends_on])}"
-        if not folder.is_dir():
-            self._folder.mkdir(parents=True, exist_ok=True)
-            # A name of its own: another table may be computing the same thing.
-            with TemporaryDirectory(dir=self._folder, prefix="unfinished-") as unfinished:
-                part = Path(unfinished) / what
-                part.mkdir()
-                started = time.monotonic()
-                compute(part)
-                (part / SECONDS_FILE).write_text(json.dumps(time.monotonic() - started))
-                try:
+        name = f"{what}-{_fingerprint([self.data_fingerprint, depends_on])}"
+        folder = self.work / "ingredients" / name
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        # Another process may be computing the same thing: it is waited for.
+        with FileLock(folder.with_suffix(".lock")):
+            if not folder.is_dir():
+                with TemporaryDirectory(dir=folder.parent, prefix="unfinished-") as unfinished:
+                    part = Path(unfinished) / what
+                    part.mkdir()
+                    started = time.monotonic()
+                    compute(part)
+                    (part / SECONDS_FILE).write_text(json.dumps(time.monotonic() - started))
                     part.rename(folder)
-                except OSError:
-                    if not folder.is_dir():  # else the other one was first
-                        raise
         return Timed(load(folder), json.loads((folder / SECONDS_FILE).read_text()))
 
 

@@ -1,16 +1,17 @@
-"""python -m experiments.run STUDY --data FOLDER [--methods SASRec,MME-SID] [--seeds 3]"""
+"""python -m experiments.run STUDY --data FOLDER [--methods SASRec,MME-SID] [--seeds 3]
+
+Seed by seed: a table that is interrupted has all of its rows first.
+"""
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from experiments.catalogue import read_catalogue
 from experiments.cell import Cell, compute_cell
-from experiments.ingredients import Ingredients
 from experiments.method import Method
 from experiments.plots import panel_figure
 from experiments.quantizer_table import (
@@ -20,9 +21,9 @@ from experiments.quantizer_table import (
     quantizer_figures,
     quantizer_report,
 )
-from experiments.settings import read_settings
 from experiments.study import Outcome, Study, read_study
 from experiments.table import report
+from experiments.workers import Compute, Place, Thing, those_needed_first, workers
 from shared.errors import MmesidError
 from shared.modeling.progress import Progress
 from shared.plots import write_figure
@@ -42,76 +43,77 @@ def run(
     work: Annotated[
         Path, typer.Option(help="Keeps what is finished: an interrupted table goes on from it.")
     ] = Path("experiment-runs"),
+    device: Annotated[str, typer.Option(help="Where models train: cpu, cuda, cuda:1.")] = "cpu",
+    processes: Annotated[
+        int, typer.Option(min=1, help="How many cells are computed at a time.")
+    ] = 1,
 ) -> None:
     """Train and evaluate the rows of a table or figure on a data set; print and keep the table,
     and draw the plots."""
     try:
-        _run(study, data, None if methods is None else methods.split(","), seeds, settings, work)
+        rows = read_study(study, None if methods is None else methods.split(","))
+        _run(study, rows, seeds, Place(data, settings, work, device), processes)
     except MmesidError as error:
         typer.echo(f"error: {error.detail}", err=True)
         raise typer.Exit(1) from error
 
 
-def _run(
-    name: str,
-    data: Path,
-    names: Sequence[str] | None,
-    seeds: int,
-    settings_file: Path,
-    work: Path,
-) -> None:
-    study = read_study(name, names)
-    settings = read_settings(settings_file)
-    catalogue = read_catalogue(data, settings.data, _say)
-    ingredients = Ingredients(catalogue, settings, work, _say)
-    if name == QUANTIZERS:
-        outcome = _measured(study, seeds, ingredients)
-    else:
-        outcome = _ranked(study, seeds, ingredients, work)
-    stem = f"{name}-{catalogue.name}"
-    (work / f"{stem}.md").write_text(f"# {name}, {catalogue.name}, {seeds} seeds\n\n{outcome.text}")
-    document = {"settings": settings.as_dict(), "cells": outcome.cells}
+def _run(name: str, study: Study, seeds: int, place: Place, processes: int) -> None:
+    ingredients = place.ingredients(_say)
+    turns = [(method, seed) for seed in range(seeds) for method in study.rows]
+
+    def each(compute: Compute[Thing]) -> Iterator[Thing]:
+        if processes == 1:
+            for turn, (method, seed) in enumerate(turns, start=1):
+                bar = _Bar(method, seed, turn, len(turns))
+                yield compute(method, seed, ingredients, bar)
+            return
+        with workers(processes) as pool:
+            begun = {
+                (method.name, seed): pool.compute(compute, place, method, seed)
+                for method, seed in those_needed_first(turns)
+            }
+            for method, seed in turns:
+                yield begun[method.name, seed].result()
+
+    outcome = _measured(each(measure)) if name == QUANTIZERS else _ranked(study, each(compute_cell))
+    work, stem = place.work, f"{name}-{ingredients.catalogue.name}"
+    title = f"# {name}, {ingredients.catalogue.name}, {seeds} seeds"
+    (work / f"{stem}.md").write_text(f"{title}\n\n{outcome.text}")
+    document = {"settings": ingredients.settings.as_dict(), "cells": outcome.cells}
     (work / f"{stem}.json").write_text(json.dumps(document, indent=2) + "\n")
     for ending, figure in outcome.figures.items():
         write_figure(figure, work / f"{'-'.join(filter(None, (stem, ending)))}.png")
     typer.echo(outcome.text)
 
 
-def _ranked(study: Study, seeds: int, ingredients: Ingredients, work: Path) -> Outcome:
+def _ranked(study: Study, computed: Iterator[Cell]) -> Outcome:
     done: dict[str, list[Cell]] = {}
-    for seed, method, bar in _turns(study.rows, seeds):
-        cell = compute_cell(method, seed, ingredients, work, bar)
-        done.setdefault(method.name, []).append(cell)
+    for cell in computed:
+        done.setdefault(cell.method.name, []).append(cell)
         ndcg = cell.result["validation"]["masked"]["ndcg@10"]
-        _say(f"seed {seed}, {method.name}: validation nDCG@10 {ndcg:.4f}")
+        _say(f"seed {cell.seed}, {cell.method.name}: validation nDCG@10 {ndcg:.4f}")
     cells = [cell.result for row in done.values() for cell in row]
     drawn = {ending: panel_figure(panel, cells) for ending, panel in study.panels.items()}
     figures = {ending: figure for ending, figure in drawn.items() if figure is not None}
     return Outcome(report(done), cells, figures)
 
 
-def _measured(study: Study, seeds: int, ingredients: Ingredients) -> Outcome:
+def _measured(computed: Iterator[Measured]) -> Outcome:
     done: dict[str, list[Measured]] = {}
-    for seed, method, bar in _turns(study.rows, seeds):
-        measured = measure(method, seed, ingredients, bar)
-        done.setdefault(method.name, []).append(measured)
-        _say(f"seed {seed}, {method.name}: trained in {measured['seconds']:.1f} s")
+    for measured in computed:
+        done.setdefault(measured["method"], []).append(measured)
+        seconds = measured["seconds"]
+        _say(f"seed {measured['seed']}, {measured['method']}: trained in {seconds:.1f} s")
     cells = [measured for row in done.values() for measured in row]
     return Outcome(quantizer_report(done), cells, quantizer_figures(done))
-
-
-def _turns(rows: Sequence[Method], seeds: int) -> Iterator[tuple[int, Method, "_Bar"]]:
-    """Seed by seed: a table that is interrupted has all of its rows first."""
-    for seed in range(seeds):
-        for place, method in enumerate(rows, start=1):
-            yield seed, method, _Bar(method, seed, place, len(rows))
 
 
 class _Bar:
     """Where a cell's training is, on one line of a terminal; silent elsewhere."""
 
-    def __init__(self, method: Method, seed: int, place: int, rows: int) -> None:
-        self._title = f"seed {seed}, row {place} of {rows}: {method.name}"
+    def __init__(self, method: Method, seed: int, turn: int, turns: int) -> None:
+        self._title = f"cell {turn} of {turns}, seed {seed}: {method.name}"
 
     def __call__(self, progress: Progress) -> None:
         if sys.stderr.isatty():

@@ -55,6 +55,8 @@ def train_letter(
     quantizer: MMRQVAEConfig,
     config: LetterConfig,
     on_progress: OnProgress = ignore_progress,
+    *,
+    device: str = "cpu",
 ) -> MMRQVAE:
     """An RQ-VAE of E_t [I, D_t], regularised by E_c [I, D_c] of the same items.
 
@@ -66,12 +68,12 @@ def train_letter(
     finite.
     """
     inputs, items = training_inputs(
-        {Modality.TEXT: text, Modality.COLLABORATIVE: collaborative}, "cpu"
+        {Modality.TEXT: text, Modality.COLLABORATIVE: collaborative}, device
     )
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         torch.manual_seed(quantizer.seed)
         size = quantizer.codebook_size or codebook_size_for(items)
-        model = MMRQVAE({Modality.TEXT: text.shape[1]}, size, quantizer)
+        model = MMRQVAE({Modality.TEXT: text.shape[1]}, size, quantizer).to(device)
         return _fit(
             model, inputs[Modality.TEXT], inputs[Modality.COLLABORATIVE], config, on_progress
         )
@@ -86,7 +88,7 @@ def diversity_loss(codebook: Tensor, codes: Tensor, clusters: Tensor, temperatur
 
     codebook: [S, D]. codes: [n], of the items. clusters: [S], the cluster of each code.
     """
-    itself = torch.eye(len(codebook), dtype=torch.bool)
+    itself = torch.eye(len(codebook), dtype=torch.bool, device=codebook.device)
     partners = (clusters.unsqueeze(1) == clusters) & ~itself
     paired = partners.any(dim=1)
     drawn = torch.multinomial(partners[paired].float(), 1).squeeze(1)
@@ -117,7 +119,7 @@ def _fit(
     tower.fit_scale(text)
     if settings.k_means:
         tower.quantizer.initialise(_encode(tower, text), settings.k_means_iterations)
-    projection = nn.Linear(collaborative.shape[1], settings.dimension)
+    projection = nn.Linear(collaborative.shape[1], settings.dimension).to(text.device)
     parameters = [*model.parameters(), *projection.parameters()]
     optimizer = torch.optim.AdamW(parameters, lr=settings.learning_rate, weight_decay=0.0)
     steps_per_epoch = -(-len(text) // settings.batch_size)

@@ -12,8 +12,8 @@ of a prefix are then the same whatever follows, and one pass over a sequence tra
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -24,12 +24,11 @@ from experiments.methods.trie import Trie
 from experiments.methods.unique_ids import unique_ids
 from shared.errors import InvalidInputError
 from shared.modeling.config_checks import require_at_least_one
-from shared.modeling.evaluation import evaluate
+from shared.modeling.early_stopping import train_epochs
 from shared.modeling.modality import Modality
-from shared.modeling.progress import OnProgress, Progress, ignore_progress
-from shared.modeling.sasrec import training_windows
-from shared.modeling.sequences import NOT_EVALUATED, ItemRows, Split
-from shared.modeling.window_batches import WindowBatch, batches_of
+from shared.modeling.progress import OnProgress, ignore_progress
+from shared.modeling.sequences import ItemRows, Split, require_targets
+from shared.modeling.window_batches import WindowBatch
 
 STAGE = "tiger"
 BEGIN = 0  # the token at the beginning of every history and of every item that is generated
@@ -83,13 +82,13 @@ class Tiger(nn.Module):
 
     tokens: Tensor
 
-    def __init__(self, ids: Tensor, config: TigerConfig) -> None:
+    def __init__(self, ids: Tensor, config: TigerConfig, device: str = "cpu") -> None:
         """ids: [I, P], the codes of each item, no two alike (`unique_ids`)."""
         super().__init__()
         self.config = config
         self.number_of_items, self.levels = ids.shape
         self.size = int(ids.max()) + 1  # S: codes a level
-        self.trie = Trie(ids.numpy(), self.size, torch.device("cpu"))
+        self.trie = Trie(ids.numpy(), self.size, torch.device(device))
         self.register_buffer("tokens", 1 + torch.arange(self.levels) * self.size + ids)
         self.t5 = T5Model(
             T5Config(
@@ -107,23 +106,29 @@ class Tiger(nn.Module):
         places = self.t5.decoder.block[0].layer[0].SelfAttention.relative_attention_bias.weight
         nn.init.zeros_(places)
         places.requires_grad_(False)
+        self.to(device)
+
+    @property
+    def device(self) -> torch.device:
+        return self.tokens.device
 
     def forward(self, batch: WindowBatch) -> Tensor:
         """The logits [N, P, S] of the codes of the N valid targets, each after the codes before."""
         number, length = batch.targets.shape
-        begin = batch.targets.new_full((number, length, 1), BEGIN)
-        before = torch.cat([begin, self.tokens[batch.targets][..., :-1]], dim=2).flatten(1)
-        target = torch.arange(length).repeat_interleave(self.levels)
+        targets = self.tokens[batch.targets.to(self.device)]
+        begin = targets.new_full((number, length, 1), BEGIN)
+        before = torch.cat([begin, targets[..., :-1]], dim=2).flatten(1)
+        target = torch.arange(length, device=self.device).repeat_interleave(self.levels)
         own = (target.unsqueeze(1) == target).tril()
         earlier = self._item_of_token(length) <= target.unsqueeze(1) + 1
         states = self.t5.decoder(
             inputs_embeds=self._read(before),
             attention_mask=own[None, None],
-            encoder_hidden_states=self.encode(batch.context),
+            encoder_hidden_states=self.encode(batch.context.to(self.device)),
             encoder_attention_mask=earlier[None, None],
             use_cache=False,
         ).last_hidden_state
-        states = states.view(number, length, self.levels, -1)[batch.valid]
+        states = states.view(number, length, self.levels, -1)[batch.valid.to(self.device)]
         return torch.einsum("npd,psd->nps", states, self._code_table())
 
     def encode(self, rows: Tensor) -> Tensor:
@@ -150,13 +155,13 @@ class Tiger(nn.Module):
         was_training = self.training
         self.eval()
         recent = [torch.from_numpy(history[-self.config.max_items :]) for history in histories]
-        rows = nn.utils.rnn.pad_sequence(recent, batch_first=True)
-        lengths = torch.tensor([len(history) for history in recent])
+        rows = nn.utils.rnn.pad_sequence(recent, batch_first=True).to(self.device)
+        lengths = torch.tensor([len(history) for history in recent], device=self.device)
         in_history = self._item_of_token(rows.shape[1]) <= lengths.unsqueeze(1)
         beams = self._search(self.encode(rows), in_history)
         self.train(was_training)
         found = beams.scores > -torch.inf
-        scores = torch.full((len(recent), self.number_of_items), -torch.inf)
+        scores = torch.full((len(recent), self.number_of_items), -torch.inf, device=self.device)
         owner = found.nonzero()[:, 0]
         scores[owner, self.trie.first_rows(beams.nodes[found])] = beams.scores[found]
         return scores
@@ -166,7 +171,7 @@ class Tiger(nn.Module):
         number = len(encoded)
         beams = first_beams(number, encoded.device)
         tokens = torch.full_like(beams.codes, BEGIN)
-        sees = torch.ones(number, 1, 1, dtype=torch.bool)
+        sees = torch.ones(number, 1, 1, dtype=torch.bool, device=encoded.device)
         cache = EncoderDecoderCache(DynamicCache(), DynamicCache())
         table = self._code_table()
         for level in range(self.levels):
@@ -195,7 +200,7 @@ class Tiger(nn.Module):
 
     def _item_of_token(self, length: int) -> Tensor:
         """[1 + n P]: 0 for BEGIN, then the number of each code's item, from 1 on."""
-        items = torch.arange(1, length + 1).repeat_interleave(self.levels)
+        items = torch.arange(1, length + 1, device=self.device).repeat_interleave(self.levels)
         return F.pad(items, (1, 0))
 
 
@@ -204,6 +209,8 @@ def train_tiger(
     codes: Mapping[Modality, Tensor],
     config: TigerConfig,
     on_progress: OnProgress = ignore_progress,
+    *,
+    device: str = "cpu",
 ) -> Tiger:
     """Train on the training parts, stop early on validation nDCG@10 (masked), keep the best epoch.
 
@@ -215,50 +222,25 @@ def train_tiger(
     pair or a validation target.
     """
     ids = unique_ids(codes)
-    if not any(len(items) > 1 for items in split.train):
-        raise InvalidInputError.of("split", "no user has two training interactions")
-    if not (split.validation_target != NOT_EVALUATED).any():
-        raise InvalidInputError.of("split", "no user has a validation target")
-    with torch.random.fork_rng(devices=[]):
+    require_targets(split)
+    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         torch.manual_seed(config.seed)
-        return _fit(Tiger(ids, config), split, on_progress)
+        model = Tiger(ids, config, device)
+        train_epochs(
+            model,
+            model.score,
+            partial(_loss, model),
+            split,
+            config,
+            on_progress,
+            window=config.max_items,
+            stage=STAGE,
+        )
+    return model
 
 
-def _fit(model: Tiger, split: Split, on_progress: OnProgress) -> Tiger:
-    config = model.config
-    generator = np.random.default_rng(config.seed)
-    users = np.flatnonzero(split.validation_target != NOT_EVALUATED)
-    if len(users) > config.validation_users:
-        users = np.sort(generator.choice(users, config.validation_users, replace=False))
-    histories = [split.validation_history(int(user)) for user in users]
-    optimizer = torch.optim.AdamW(
-        [weights for weights in model.parameters() if weights.requires_grad],
-        lr=config.learning_rate,
-        weight_decay=config.weight_decay,
-    )
-    best_ndcg, best_epoch, best_weights = -1.0, 0, _copy_of_weights(model)
-    for epoch in range(1, config.epochs + 1):
-        model.train()
-        windows = training_windows(split.train, config.max_items, generator)
-        for batch in batches_of(windows, config.batch_size, generator):
-            logits = model(batch)
-            levels = torch.arange(model.levels) * model.size + 1
-            codes = model.tokens[batch.targets[batch.valid]] - levels
-            loss = F.cross_entropy(logits.flatten(0, 1), codes.flatten())
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            on_progress(Progress(STAGE, epoch - 1, config.epochs, {"loss": loss.item()}))
-        validation = evaluate(model.score, histories, split.validation_target[users])
-        ndcg = validation.masked["ndcg@10"]
-        on_progress(Progress(STAGE, epoch, config.epochs, {"validation_ndcg@10": ndcg}))
-        if ndcg > best_ndcg:
-            best_ndcg, best_epoch, best_weights = ndcg, epoch, _copy_of_weights(model)
-        elif epoch - best_epoch >= config.patience:
-            break
-    model.load_state_dict(best_weights)
-    return model.eval()
-
-
-def _copy_of_weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
+def _loss(model: Tiger, batch: WindowBatch) -> Tensor:
+    """The mean over the codes of the batch's targets."""
+    tokens = model.tokens[batch.targets[batch.valid].to(model.device)]
+    codes = tokens - torch.arange(model.levels, device=model.device) * model.size - 1
+    return F.cross_entropy(model(batch).flatten(0, 1), codes.flatten())

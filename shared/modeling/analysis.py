@@ -77,7 +77,9 @@ def analyse(
     code_embeddings: [L, S, D] a modality, those that fine-tuning started from. histories, targets:
     the pairs whose distances are compared, as `behavioural_target_distances` takes them.
     """
-    rows = sampled_rows(encoder.number_of_items).to(head.target_table.device)
+    device = head.target_table.device
+    code_embeddings = {j: table.to(device) for j, table in code_embeddings.items()}
+    rows = sampled_rows(encoder.number_of_items).to(device)
     spectra = {j.value: spectrum_of(encoder.embeddings(j)) for j in encoder.modalities}
     spectra[INPUT] = spectrum_of(encoder(rows))
     spectra[TARGET] = spectrum_of(head.target_table)

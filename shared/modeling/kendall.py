@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from numpy.typing import ArrayLike, NDArray
-from scipy.stats import kendalltau, rankdata
+from scipy.stats import kendalltau
 from torch import Tensor
 
 from shared.errors import InvalidInputError
@@ -75,5 +75,5 @@ def _two_variables(a: ArrayLike, b: ArrayLike) -> tuple[NDArray[np.float64], NDA
 
 
 def _tied_pairs(values: NDArray[np.float64]) -> float:
-    counts = np.bincount(rankdata(values, method="dense")).astype(np.float64)
+    _, counts = np.unique(values, return_counts=True)
     return float((counts * (counts - 1) / 2).sum())

@@ -31,12 +31,18 @@ from shared.modeling.prompt import PromptTemplate
 from shared.modeling.ranker import Ranker
 from shared.modeling.ranker_config import Precision, RankerConfig, Schedule
 from shared.modeling.ranker_loss import alignment_loss, batch_loss
-from shared.modeling.sasrec import SASRec, training_windows
+from shared.modeling.sasrec import SASRec
 from shared.modeling.sequence_part import SequencePart
-from shared.modeling.sequences import NOT_EVALUATED, ItemRows, Split, item_frequency
+from shared.modeling.sequences import (
+    NOT_EVALUATED,
+    ItemRows,
+    Split,
+    item_frequency,
+    require_targets,
+)
 from shared.modeling.sharding import like, shard, whole
 from shared.modeling.training_processes import BatchPart, TrainingProcesses
-from shared.modeling.window_batches import WindowBatch, batches_of
+from shared.modeling.window_batches import WindowBatch, batches_of, training_windows
 
 STAGE = "finetune"
 SELECTION_METRIC = "ndcg@10"
@@ -300,7 +306,7 @@ class _Run:
         losses = [self._part(part, last=part is parts[-1]) for part in parts]
         nn.utils.clip_grad_norm_(
             [p for group in self.optimizer.param_groups for p in group["params"]],
-            self.config.gradient_clip,
+            self.config.gradient_clip * batch.weight,
         )
         for group in self.optimizer.param_groups:
             group["lr"] = group["peak"] * rate
@@ -317,7 +323,8 @@ class _Run:
         ):
             torch.manual_seed(seed)
             loss: Tensor = self.step(part.batch) * part.share
-            (loss * self.processes.number).backward()  # type: ignore[no-untyped-call]
+            weighted = loss * part.batch.weight * self.processes.number
+            weighted.backward()  # type: ignore[no-untyped-call]
         return loss.detach()
 
     def _validate(self) -> None:
@@ -508,10 +515,7 @@ def _check_sequence(sequence: SASRec | None, number_of_items: int) -> None:
 def _check_inputs(
     split: Split, number_of_items: int, embeddings: Mapping[Modality, Tensor]
 ) -> None:
-    if not any(len(items) > 1 for items in split.train):
-        raise InvalidInputError.of("split.train", "has no user with two items to learn from")
-    if not bool((split.validation_target != NOT_EVALUATED).any()):
-        raise InvalidInputError.of("split.validation_target", "names no item")
+    require_targets(split)
     for modality, table in embeddings.items():
         if len(table) != number_of_items:
             raise InvalidInputError.of(

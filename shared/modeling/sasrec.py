@@ -14,7 +14,7 @@ no mask and batches are as long as their longest sequence.
 import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict
-from itertools import pairwise
+from functools import partial
 from pathlib import Path
 from typing import Protocol
 
@@ -25,12 +25,13 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from shared.errors import InvalidInputError
-from shared.modeling.evaluation import evaluate
+from shared.modeling.early_stopping import train_epochs
 from shared.modeling.losses import full_softmax_loss, sampled_bce_loss, sampled_softmax_loss
 from shared.modeling.modality import Modality
-from shared.modeling.progress import OnProgress, Progress, ignore_progress
+from shared.modeling.progress import OnProgress, ignore_progress
 from shared.modeling.sasrec_config import SASRecConfig
-from shared.modeling.sequences import NOT_EVALUATED, ItemRows, Split
+from shared.modeling.sequences import ItemRows, Split, require_targets
+from shared.modeling.window_batches import WindowBatch
 
 STAGE = "collaborative"
 WEIGHTS_FILE = "sasrec.safetensors"
@@ -251,13 +252,22 @@ def train_built(
     stage: the name under which progress is reported. warm: the model is validated as it was made.
     Raises what `train_sasrec` raises.
     """
-    if not any(len(items) > 1 for items in split.train):
-        raise InvalidInputError.of("split", "no user has two training interactions")
-    if not (split.validation_target != NOT_EVALUATED).any():
-        raise InvalidInputError.of("split", "no user has a validation target")
+    require_targets(split)
     with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
         torch.manual_seed(seed)
-        return _fit(build().to(device), split, on_progress, stage, warm=warm)
+        model = build().to(device)
+        train_epochs(
+            model,
+            model.score,
+            partial(_loss, model),
+            split,
+            model.config,
+            on_progress,
+            window=model.config.max_length,
+            stage=stage,
+            warm=warm,
+        )
+    return model
 
 
 def principal_content(content: Mapping[Modality, Tensor], dimension: int) -> Tensor:
@@ -279,60 +289,6 @@ def principal_content(content: Mapping[Modality, Tensor], dimension: int) -> Ten
     return F.pad(principal, (0, dimension - principal.shape[1])).float()
 
 
-def training_windows(
-    train: Sequence[ItemRows], max_length: int, generator: np.random.Generator
-) -> list[ItemRows]:
-    """Cut every sequence into windows of at most `max_length` + 1 items; each pair once.
-
-    Consecutive windows share one item: the last target of one is the first input of the next.
-    A sequence longer than one window is cut at a random offset, another one every epoch, so
-    that no item is always seen without the items before it.
-    """
-    windows: list[ItemRows] = []
-    for items in train:
-        pairs = len(items) - 1
-        if pairs < 1:
-            continue
-        offset = int(generator.integers(1, max_length + 1)) if pairs > max_length else pairs
-        cuts = [0, *range(offset, pairs, max_length), pairs]
-        windows.extend(items[start : end + 1] for start, end in pairwise(cuts))
-    return windows
-
-
-def _fit(model: SASRec, split: Split, on_progress: OnProgress, stage: str, *, warm: bool) -> SASRec:
-    config = model.config
-    generator = np.random.default_rng(config.seed)
-    users = _validation_users(split, config, generator)
-    histories = [split.validation_history(int(user)) for user in users]
-    optimizer = torch.optim.AdamW(
-        model.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
-    )
-    best_ndcg, best_epoch, best_weights = -1.0, 0, _copy_of_weights(model)
-    if warm:
-        best_ndcg = _validate(model, histories, split.validation_target[users])
-        on_progress(Progress(stage, 0, config.epochs, {"validation_ndcg@10": best_ndcg}))
-    for epoch in range(1, config.epochs + 1):
-        model.train()
-        for batch in _batches(split.train, config, generator):
-            loss = _loss(model, batch)
-            optimizer.zero_grad(set_to_none=True)
-            torch.autograd.backward(loss)
-            optimizer.step()
-            on_progress(Progress(stage, epoch - 1, config.epochs, {"loss": loss.item()}))
-        ndcg = _validate(model, histories, split.validation_target[users])
-        on_progress(Progress(stage, epoch, config.epochs, {"validation_ndcg@10": ndcg}))
-        if ndcg > best_ndcg:
-            best_ndcg, best_epoch, best_weights = ndcg, epoch, _copy_of_weights(model)
-        elif epoch - best_epoch >= config.patience:
-            break
-    model.load_state_dict(best_weights)
-    return model.eval()
-
-
-def _validate(model: SASRec, histories: Sequence[ItemRows], targets: ItemRows) -> float:
-    return evaluate(model.score, histories, targets).masked["ndcg@10"]
-
-
 def _require_alike(warm: SASRec, number_of_items: int, config: SASRecConfig) -> None:
     if warm.number_of_items != number_of_items:
         raise InvalidInputError.of(
@@ -343,41 +299,12 @@ def _require_alike(warm: SASRec, number_of_items: int, config: SASRecConfig) -> 
             raise InvalidInputError.of(name, f"is {getattr(warm.config, name)} in `warm`")
 
 
-def _validation_users(
-    split: Split, config: SASRecConfig, generator: np.random.Generator
-) -> ItemRows:
-    users = np.flatnonzero(split.validation_target != NOT_EVALUATED)
-    if len(users) > config.validation_users:
-        users = np.sort(generator.choice(users, config.validation_users, replace=False))
-    return users
-
-
-def _batches(
-    train: Sequence[ItemRows], config: SASRecConfig, generator: np.random.Generator
-) -> list[list[ItemRows]]:
-    """Batches of windows of like length, in random order.
-
-    The windows are shuffled, then sorted by length within groups of some batches: little padding,
-    and still other companions every epoch.
-    """
-    windows = training_windows(train, config.max_length, generator)
-    order = generator.permutation(len(windows))
-    group = 16 * config.batch_size
-    batches: list[list[ItemRows]] = []
-    for start in range(0, len(order), group):
-        members = sorted(order[start : start + group], key=lambda place: len(windows[place]))
-        for first in range(0, len(members), config.batch_size):
-            batches.append([windows[m] for m in members[first : first + config.batch_size]])
-    return [batches[place] for place in generator.permutation(len(batches))]
-
-
-def _loss(model: SASRec, windows: Sequence[ItemRows]) -> Tensor:
+def _loss(model: SASRec, batch: WindowBatch) -> Tensor:
+    """The mean over the batch's targets."""
     device = model.device
-    inputs, lengths = padded_rows([window[:-1] for window in windows], model.padding, device)
-    targets = torch.from_numpy(np.concatenate([window[1:] for window in windows]))
-    targets = targets.to(device)
-    valid = torch.arange(inputs.shape[1], device=device) < lengths.unsqueeze(1)
-    hidden = model(inputs)[valid]
+    valid = batch.valid.to(device)
+    hidden = model(batch.context.to(device))[valid]
+    targets = batch.targets.to(device)[valid]
     embeddings = model.output_embeddings()
     config = model.config
     full = config.loss == "full" or (
@@ -413,10 +340,6 @@ def padded_rows(
     for row, sequence in zip(items, sequences, strict=True):
         row[: len(sequence)] = sequence
     return torch.from_numpy(items).to(device), torch.from_numpy(lengths).to(device)
-
-
-def _copy_of_weights(model: nn.Module) -> dict[str, Tensor]:
-    return {name: value.detach().clone() for name, value in model.state_dict().items()}
 
 
 class _Block(nn.Module):

@@ -73,7 +73,7 @@ class SequencePart(nn.Module):
         embedded = table[rows.flatten()].view(*rows.shape, -1)
         there = torch.arange(rows.shape[1], device=rows.device) < lengths.unsqueeze(1)
         hidden: Tensor = self.reader(embedded * there.unsqueeze(2))
-        return hidden[torch.arange(len(recent)), (lengths - 1).clamp(min=0)]
+        return hidden[torch.arange(len(recent), device=hidden.device), (lengths - 1).clamp(min=0)]
 
     def scoring_rows(self, items: Tensor | None = None) -> Tensor:
         """w S [n, D_s], what h scores items with. items: their rows of S; without, all its own."""

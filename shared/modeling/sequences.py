@@ -63,6 +63,14 @@ def leave_one_out(sequences: Sequence[NDArray[np.integer]]) -> Split:
     return Split(train, validation_target, test_target)
 
 
+def require_targets(split: Split) -> None:
+    """Raises InvalidInputError when there is nothing to learn from, or nothing to validate on."""
+    if not any(len(items) > 1 for items in split.train):
+        raise InvalidInputError.of("split.train", "has no user with two items to learn from")
+    if not bool((split.validation_target != NOT_EVALUATED).any()):
+        raise InvalidInputError.of("split.validation_target", "names no item")
+
+
 def item_frequency(split: Split, number_of_items: int) -> NDArray[np.int64]:
     """q of Sec. 4.3: [I] occurrences of each item in the training part.
 

@@ -8,7 +8,7 @@ is that of one process with the whole batch, whoever computed which part.
 
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from accelerate import Accelerator
@@ -118,6 +118,9 @@ class TrainingProcesses:
 def _windows(batch: WindowBatch, rows: slice) -> WindowBatch:
     """Some of a batch's windows, without the padding that only the others need."""
     longest = int(batch.valid[rows].sum(dim=1).max())
-    return WindowBatch(
-        *(table[rows, :longest] for table in (batch.context, batch.targets, batch.valid))
+    return replace(
+        batch,
+        context=batch.context[rows, :longest],
+        targets=batch.targets[rows, :longest],
+        valid=batch.valid[rows, :longest],
     )

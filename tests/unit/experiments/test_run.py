@@ -1,6 +1,7 @@
 """A whole table on a made-up catalogue of some items: every row, twice."""
 
 import json
+from threading import Thread
 
 import numpy as np
 import pytest
@@ -47,11 +48,11 @@ def folder(tmp_path_factory):
     return folder
 
 
-def _invoke(folder, *options):
+def _invoke(folder, *options, work="work"):
     app = typer.Typer()
     app.command()(run)
     base = ["--data", str(folder), "--settings", str(folder / "settings.yaml")]
-    return CliRunner().invoke(app, [*options, *base, "--work", str(folder / "work")])
+    return CliRunner().invoke(app, [*options, *base, "--work", str(folder / work)])
 
 
 @pytest.mark.parametrize("table", ["table3", "ablations"])
@@ -166,7 +167,7 @@ def test_bad_input_ends_with_its_field_and_cause(folder):
     assert "methods: table3 has no row 'oracle'" in result.stderr
 
 
-def test_two_tables_may_compute_the_same_thing_at_once(folder, tmp_path, monkeypatch):
+def test_two_tables_that_need_the_same_thing_compute_it_once(folder, tmp_path, monkeypatch):
     settings = read_settings(folder / "settings.yaml")
     catalogue = read_catalogue(folder, settings.data, lambda _line: None)
 
@@ -174,14 +175,34 @@ def test_two_tables_may_compute_the_same_thing_at_once(folder, tmp_path, monkeyp
         return Ingredients(catalogue, settings, tmp_path, lambda _line: None)
 
     one, other = open_work(), open_work()
-    train = ingredients.train_sasrec
+    train, trainings, meanwhile = ingredients.train_sasrec, [], []
 
     def and_meanwhile(*arguments, **options):
-        monkeypatch.setattr(ingredients, "train_sasrec", train)
-        other.sasrec({}, 0, ignore_progress)
+        trainings.append(True)
+        if not meanwhile:
+            meanwhile.append(Thread(target=lambda: other.sasrec({}, 0, ignore_progress)))
+            meanwhile[0].start()
         return train(*arguments, **options)
 
     monkeypatch.setattr(ingredients, "train_sasrec", and_meanwhile)
     kept = one.sasrec({}, 0, ignore_progress)
+    meanwhile[0].join()
+    assert trainings == [True]
     assert kept.seconds == other.sasrec({}, 0, ignore_progress).seconds
     assert not list((tmp_path / "ingredients").glob("unfinished-*"))
+
+
+def test_several_processes_compute_the_cells_that_one_would(folder):
+    rows = ["--methods", "popularity,SASRec,SASRec from content"]
+    one = _invoke(folder, "table3", *rows, "--seeds", "2", work="alone")
+    two = _invoke(folder, "table3", *rows, "--seeds", "2", "--processes", "2", work="together")
+    assert one.exit_code == two.exit_code == 0, one.output + two.output
+    ranks = [_ranks(folder / work) for work in ("alone", "together")]
+    assert len(ranks[0]) == 6
+    assert ranks[0] == ranks[1]
+
+
+def _ranks(work):
+    return {
+        path.parent.name: np.load(path)["masked"].tolist() for path in work.glob("cells/*/*.npz")
+    }

@@ -229,7 +229,7 @@ def test_the_validation_users_are_as_many_as_asked_for():
 
 @pytest.mark.parametrize(
     ("field", "sequences"),
-    [("split", [[1], [2]]), ("split", [[1, 2], [3, 4]])],
+    [("split.train", [[1], [2]]), ("split.validation_target", [[1, 2], [3, 4]])],
 )
 def test_a_split_that_trains_or_validates_nobody_is_named(field, sequences):
     split = leave_one_out([np.array(items) for items in sequences])

@@ -1,18 +1,15 @@
 import json
 from dataclasses import replace
-from itertools import pairwise
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from shared.errors import InvalidInputError
 from shared.modeling.evaluation import evaluate, popularity_scorer
 from shared.modeling.modality import Modality
-from shared.modeling.sasrec import SASRec, principal_content, train_sasrec, training_windows
+from shared.modeling.sasrec import SASRec, principal_content, train_sasrec
 from shared.modeling.sasrec_config import SASRecConfig
 from shared.modeling.sequences import item_frequency, leave_one_out
 
@@ -193,18 +190,8 @@ def test_what_the_watcher_raises_stops_the_training():
         train_sasrec(cycle_split(), ITEMS, SMALL, stop)
 
 
-@settings(deadline=None)
-@given(st.lists(st.integers(0, 40), max_size=6), st.integers(1, 9), st.integers(0, 99))
-def test_windows_hold_every_pair_of_neighbours_once(lengths, max_length, seed):
-    train = [1000 * user + np.arange(length) for user, length in enumerate(lengths)]
-    windows = training_windows(train, max_length, np.random.default_rng(seed))
-    assert all(2 <= len(window) <= max_length + 1 for window in windows)
-    found = sorted((int(a), int(b)) for w in windows for a, b in pairwise(w))
-    assert found == sorted((int(a), int(b)) for s in train for a, b in pairwise(s))
-
-
 def test_users_without_a_training_pair_cannot_train_a_model():
-    with pytest.raises(InvalidInputError, match="two training interactions"):
+    with pytest.raises(InvalidInputError, match=r"split\.train"):
         train_sasrec(leave_one_out([np.array([0, 1, 2])]), 3, SMALL)
 
 
