@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, replace
 from enum import StrEnum
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Annotated
 
 import typer
@@ -20,6 +21,7 @@ from experiments.online_loop.sasrec_bundle import SASRecBundle
 from experiments.online_loop.timeline import Timeline, read_timeline
 from experiments.settings import Settings, read_settings
 from shared.errors import MmesidError
+from shared.modeling.sasrec_config import SASRecConfig
 from shared.overriding import overridden
 from shared.plots import write_figure
 
@@ -68,7 +70,6 @@ def online_loop(
 def _run(data: Path, settings: Settings, plan: Plan, model: Model, device: str, work: Path) -> str:
     timeline = read_timeline(data, settings.data, _say)
     content = Ingredients(timeline.catalogue(), settings, work, _say).content
-    train = _trainings(model, settings, plan.seed, device, work)
     about = {
         "data": timeline.name,
         "model": model.value,
@@ -78,9 +79,11 @@ def _run(data: Path, settings: Settings, plan: Plan, model: Model, device: str, 
         "events": len(timeline),
     }
     text, done = "", list[Slice]()
-    for one in replay(timeline, content, plan, train, _say):
-        done.append(one)
-        text = _write(timeline, done, about, work / f"online-loop-{model}-{timeline.name}")
+    with TemporaryDirectory(dir=work, prefix="rankers-") as rankers:
+        train = _training(model, settings, plan.seed, device, Path(rankers))
+        for one in replay(timeline, content, plan, train, _say):
+            done.append(one)
+            text = _write(timeline, done, about, work / f"online-loop-{model}-{timeline.name}")
     return text
 
 
@@ -90,19 +93,19 @@ def _write(timeline: Timeline, done: list[Slice], about: Mapping[str, object], s
     newest = document["slices"][-1]
     curves = (f"{curve} {own['all']['ndcg@10']:.4f}" for curve, own in newest["curves"].items())
     _say(f"events {newest['events'][0]} to {newest['events'][1]}: nDCG@10 {', '.join(curves)}")
-    stem.parent.mkdir(parents=True, exist_ok=True)
     stem.with_suffix(".json").write_text(json.dumps({**about, **document}, indent=2) + "\n")
     stem.with_suffix(".md").write_text(text)
     write_figure(loop_figure(document), stem.with_suffix(".png"))
     return text
 
 
-def _trainings(model: Model, settings: Settings, seed: int, device: str, work: Path) -> Train:
+def _training(model: Model, settings: Settings, seed: int, device: str, rankers: Path) -> Train:
     """A training from nothing, with the settings and what the model's row of the table changes."""
     row = read_method(TABLES / "table3" / f"{ROWS[model]}.yaml")
 
-    def sasrec(changes: Mapping[str, object]) -> object:
-        return replace(overridden(settings.collaborative, changes, "collaborative"), seed=seed)
+    def sasrec(changes: Mapping[str, object]) -> SASRecConfig:
+        config: SASRecConfig = overridden(settings.collaborative, changes, "collaborative")
+        return replace(config, seed=seed)
 
     if model == Model.SASREC:
         config = sasrec(row.collaborative)
@@ -114,7 +117,7 @@ def _trainings(model: Model, settings: Settings, seed: int, device: str, work: P
         base=settings.base,
         ranker=replace(overridden(settings.ranker, row.ranker, "ranker"), seed=seed),
         device=device,
-        work=work,
+        rankers=rankers,
     )
     return lambda known: MmesidBundle.trained(known, recipe)
 

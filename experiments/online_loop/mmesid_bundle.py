@@ -7,7 +7,7 @@ weights, and the quantizer is kept.
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Self
 
 from torch import Tensor
@@ -32,7 +32,7 @@ from shared.modeling.sasrec_config import SASRecConfig
 @dataclass(frozen=True)
 class Recipe:
     """collaborative: of the SASRec that gives E_c; sequence: of the one beside the ranker.
-    work: where rankers are written for as long as they are used."""
+    rankers: a folder that a bundle's ranker is written into, as a training does."""
 
     collaborative: SASRecConfig
     sequence: SASRecConfig
@@ -40,28 +40,31 @@ class Recipe:
     base: BaseSource
     ranker: RankerConfig
     device: str
-    work: Path
+    rankers: Path
 
 
 @dataclass(frozen=True)
 class MmesidBundle:
-    """codes: [I, L] a modality. files: the saved ranker, which goes with the bundle."""
+    """codes: [I, L] a modality. ranker: the folder of the saved one."""
 
     recipe: Recipe
     collaborative: SASRecBundle
     sequence: SASRecBundle
     quantizer: Quantizer
     codes: Mapping[Modality, Tensor]
-    files: TemporaryDirectory[str]
+    ranker: Path
 
     @classmethod
     def trained(cls, known: Knowledge, recipe: Recipe, former: Self | None = None) -> Self:
         """former: the one to start from; without, from nothing."""
         collaborative = SASRecBundle.trained(
-            known, recipe.collaborative, recipe.device, former and former.collaborative
+            known,
+            recipe.collaborative,
+            recipe.device,
+            None if former is None else former.collaborative,
         )
         sequence = SASRecBundle.trained(
-            known, recipe.sequence, recipe.device, former and former.sequence
+            known, recipe.sequence, recipe.device, None if former is None else former.sequence
         )
         embeddings = {
             Modality.COLLABORATIVE: collaborative.collaborative_embeddings(),
@@ -84,14 +87,13 @@ class MmesidBundle:
             sequence=sequence.model,
             start=None if former is None else former._start(known.items),
         )
-        recipe.work.mkdir(parents=True, exist_ok=True)
-        files = TemporaryDirectory(dir=recipe.work, prefix="ranker-")
-        ranker.save(Path(files.name))
-        return cls(recipe, collaborative, sequence, quantizer, codes, files)
+        folder = Path(mkdtemp(dir=recipe.rankers))
+        ranker.save(folder)
+        return cls(recipe, collaborative, sequence, quantizer, codes, folder)
 
     def scorer(self, items: Items) -> Scorer:
         return grown_scorer(
-            load_for_serving(Path(self.files.name)),
+            load_for_serving(self.ranker),
             self.quantizer,
             self._inheritance(items),
             items.content.tensors(),
@@ -109,7 +111,7 @@ class MmesidBundle:
         return {"sids_kept": kept, **self.collaborative.kept_from(former.collaborative)}
 
     def _start(self, items: Items) -> Mapping[str, Tensor]:
-        return inherited_ranker(Ranker.load(Path(self.files.name)), self._inheritance(items))
+        return inherited_ranker(Ranker.load(self.ranker), self._inheritance(items))
 
     def _inheritance(self, items: Items) -> Inheritance:
         return Inheritance.between(self.collaborative.items.ids, items.ids, items.own_content)

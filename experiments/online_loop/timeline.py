@@ -51,13 +51,15 @@ class Timeline:
     def history(self, event: int) -> ItemRows:
         """What the event's user had met before it, oldest first."""
         own = self._events_of[self.users[event]]
-        return self.rows[own[: np.searchsorted(own, event)]]
+        history: ItemRows = self.rows[own[: np.searchsorted(own, event)]]
+        return history
 
     def with_history(self, first: int, last: int) -> EventNumbers:
         """Those of the events first, ..., last - 1 that are not the first one of their user."""
         events = np.arange(first, last)
         begins = np.array([own[0] for own in self._events_of])
-        return events[begins[self.users[events]] < events]
+        later: EventNumbers = events[begins[self.users[events]] < events]
+        return later
 
     def catalogue(self) -> Catalogue:
         return Catalogue(self.name, self.items, self.sequences(len(self)))

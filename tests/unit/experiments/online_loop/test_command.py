@@ -68,7 +68,7 @@ def test_the_loop_is_run_measured_and_drawn(folder, model, kept):
     assert "| replayed before | slice | targets | users | new items | never retrained |" in markdown
     assert "| 24 | " in markdown
     assert "over never" in markdown
-    assert not list((folder / "work").glob("ranker-*"))
+    assert not list((folder / "work").glob("rankers-*"))
 
 
 def test_without_retraining_from_nothing_there_are_two_curves(folder):
