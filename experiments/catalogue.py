@@ -35,8 +35,34 @@ class Catalogue:
     sequences: Sequence[NDArray[np.int64]]
 
 
+@dataclass(frozen=True)
+class Interactions:
+    """The interactions that count, in the order of the file, and the items: all of them with
+    core 1, else those in the k-core."""
+
+    name: str
+    items: Sequence[ItemRecord]
+    interactions: Sequence[InteractionRecord]
+
+
 def read_catalogue(path: Path, settings: DataSettings, say: Say) -> Catalogue:
-    """Items in the order of the file (all of them with core 1, else those in the k-core).
+    """Items in the order of the file, sequences in that of time.
+
+    Raises InvalidInputError when no usable interaction is left.
+    """
+    if settings.sequences is not None:
+        return _published(path, settings, say)
+    read = read_interactions(path, settings, say)
+    row_of = {item.item_id: row for row, item in enumerate(read.items)}
+    sequences = [
+        np.array([row_of[item_id] for item_id in ids], dtype=np.int64)
+        for ids in build_sequences(read.interactions).values()
+    ]
+    return Catalogue(read.name, read.items, sequences)
+
+
+def read_interactions(path: Path, settings: DataSettings, say: Say) -> Interactions:
+    """By `minimum_rating` and `core` of the settings.
 
     Rows that cannot be read, and interactions with unknown items, are left out and counted aloud.
 
@@ -44,8 +70,6 @@ def read_catalogue(path: Path, settings: DataSettings, say: Say) -> Catalogue:
     """
     dataset = open_dataset(path)
     items, bad_items = _read_items(dataset)
-    if settings.sequences is not None:
-        return _published(path, dataset.name, items, settings, say)
     known = {item.item_id for item in items}
     interactions = [row for row in dataset.interactions() if isinstance(row, InteractionRecord)]
     usable = [row for row in interactions if row.item_id in known]
@@ -57,16 +81,12 @@ def read_catalogue(path: Path, settings: DataSettings, say: Say) -> Catalogue:
         items = [item for item in items if item.item_id in kept]
     if not usable:
         raise InvalidInputError.of("data", f"{path} holds no usable interaction")
-    row_of = {item.item_id: row for row, item in enumerate(items)}
-    sequences = [
-        np.array([row_of[item_id] for item_id in ids], dtype=np.int64)
-        for ids in build_sequences(usable).values()
-    ]
+    users = len({row.user_id for row in usable})
     say(
-        f"{dataset.name}: {len(sequences)} users, {len(items)} items, {len(usable)} interactions"
+        f"{dataset.name}: {users} users, {len(items)} items, {len(usable)} interactions"
         f" ({bad_items} items unreadable, {len(interactions) - len(usable)} interactions left out)"
     )
-    return Catalogue(dataset.name, items, sequences)
+    return Interactions(dataset.name, items, usable)
 
 
 def encode_content(catalogue: Catalogue, settings: EncoderSettings, say: Say) -> ItemTables:
@@ -82,11 +102,11 @@ def encode_content(catalogue: Catalogue, settings: EncoderSettings, say: Say) ->
     return impute_content(ItemTables(tables, missing))
 
 
-def _published(
-    path: Path, name: str, items: Sequence[ItemRecord], settings: DataSettings, say: Say
-) -> Catalogue:
+def _published(path: Path, settings: DataSettings, say: Say) -> Catalogue:
     """The items that a published split names, in the order of the data set, and its sequences."""
     assert settings.sequences is not None
+    dataset = open_dataset(path)
+    items, _ = _read_items(dataset)
     item_map = None if settings.item_map is None else path / settings.item_map
     users = read_published_split(path / settings.sequences, item_map)
     named = {item_id for ids in users for item_id in ids}
@@ -99,8 +119,8 @@ def _published(
         )
     sequences = [np.array([row_of[item_id] for item_id in ids], dtype=np.int64) for ids in users]
     interactions = sum(map(len, users))
-    say(f"{name}: {len(users)} users, {len(kept)} items, {interactions} interactions")
-    return Catalogue(name, kept, sequences)
+    say(f"{dataset.name}: {len(users)} users, {len(kept)} items, {interactions} interactions")
+    return Catalogue(dataset.name, kept, sequences)
 
 
 def _read_items(dataset: Dataset) -> tuple[list[ItemRecord], int]:

@@ -1,4 +1,4 @@
-"""Figures as PNG files: bars of means, and spectra. The only place that draws.
+"""Figures as PNG files: bars of means, lines, and spectra. The only place that draws.
 
 Figures are matplotlib's objects without pyplot: nothing global, and Agg needs no display.
 """
@@ -108,6 +108,26 @@ def spectra_figure(curves: Sequence[Curve], *, log_dimensions: bool = False) -> 
     axes.set_xlabel("dimension")
     axes.set_ylabel("log10 (singular value / the largest)")
     _legend(figure, [curve.label for curve in curves])
+    return figure
+
+
+def lines_figure(
+    places: Sequence[float], series: Mapping[str, Sequence[float]], place: str, quantity: str
+) -> Figure:
+    """A line a series, with a mark at each of the places. place, quantity: names of the axes.
+
+    Raises InvalidInputError without series or places, and for a series of another length.
+    """
+    if not series or not places:
+        raise InvalidInputError.of("series", "hold nothing to show")
+    figure, axes = _empty(NARROWEST)
+    for name, values in series.items():
+        if len(values) != len(places):
+            raise InvalidInputError.of(f"series.{name}", f"has not {len(places)} values")
+        axes.plot(places, values, marker="o", label=name)
+    axes.set_xlabel(place)
+    axes.set_ylabel(quantity)
+    _legend(figure, list(series))
     return figure
 
 

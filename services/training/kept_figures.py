@@ -4,11 +4,11 @@ from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
-import torch.nn.functional as F
 from torch import Tensor
 
 from services.training.warm_start import Start
 from shared.artifacts.bundle import Bundle
+from shared.modeling.drift import mean_cosine, share_of_kept_codes
 from shared.modeling.inheritance import NEW
 from shared.modeling.item_tables import ItemTables
 from shared.modeling.modality import Modality
@@ -39,15 +39,15 @@ def kept_figures(
     if start.stages["quantize"] == "kept":
         before = parent.sids()
         figures["sids_kept"] = {
-            j.value: float((before[j][former] == rows.numpy()[now]).all(axis=1).mean())
+            j.value: share_of_kept_codes(torch.from_numpy(before[j][former]), rows[now])
             for j, rows in codes.items()
         }
     if start.stages["collaborative"] != "cold":
         known = ~(parent.catalogue.imputed[C][former] | tables.imputed[C][now])
         if known.any():
-            cosines = F.cosine_similarity(
+            cosine = mean_cosine(
                 torch.from_numpy(parent.catalogue.embeddings[C][former[known]]),
                 torch.from_numpy(tables.embeddings[C][now[known]]),
             )
-            figures["cosine_kept"] = {C.value: float(cosines.mean())}
+            figures["cosine_kept"] = {C.value: cosine}
     return figures

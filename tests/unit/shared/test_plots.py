@@ -6,7 +6,14 @@ import pytest
 from matplotlib.colors import same_color
 
 from shared.errors import InvalidInputError
-from shared.plots import LOWEST_SHOWN, Curve, bars_figure, spectra_figure, write_figure
+from shared.plots import (
+    LOWEST_SHOWN,
+    Curve,
+    bars_figure,
+    lines_figure,
+    spectra_figure,
+    write_figure,
+)
 
 LABELS = ["SASRec", "MME-SID"]
 SERIES = {"ndcg@10": [[0.10, 0.14], [0.20, 0.26]], "hr@10": [[0.3], []]}
@@ -122,3 +129,18 @@ def test_a_curve_without_values_is_named(seeds):
     with pytest.raises(InvalidInputError) as caught:
         spectra_figure([Curve("E_x", seeds, "ours")])
     assert caught.value.fields[0].field == "curves.E_x"
+
+
+def test_a_line_has_a_mark_at_each_place():
+    figure = lines_figure([0, 10], {"with": [0.2, 0.3], "without": [0.2, 0.1]}, "events", "nDCG")
+    (axes,) = figure.axes
+    drawn = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
+    assert drawn == {"with": [[0, 0.2], [10, 0.3]], "without": [[0, 0.2], [10, 0.1]]}
+    assert (axes.get_xlabel(), axes.get_ylabel()) == ("events", "nDCG")
+
+
+def test_lines_need_a_value_a_place():
+    with pytest.raises(InvalidInputError, match=r"series\.with"):
+        lines_figure([0, 10], {"with": [0.2]}, "events", "nDCG")
+    with pytest.raises(InvalidInputError, match="nothing to show"):
+        lines_figure([], {}, "events", "nDCG")
