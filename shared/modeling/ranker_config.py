@@ -72,7 +72,7 @@ class RankerConfig:
     weight_decay: float = 0.01
     warm_up_steps: int = 50
     gradient_clip: float = 1.0
-    item_dropout: float = 0.5
+    item_dropout: float = 0.3
     state_dropout: float = 0.3
     loss: RankerLoss = RankerLoss.FULL
     negatives: int = 512
