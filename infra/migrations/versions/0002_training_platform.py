@@ -40,6 +40,18 @@ def upgrade() -> None:
         postgresql_where=sa.text("state = 'running'"),
     )
     op.create_table(
+        "forgotten_users",
+        sa.Column("catalog_id", sa.Text(), nullable=False),
+        sa.Column("user_sha256", sa.LargeBinary(), nullable=False),
+        sa.Column(
+            "forgotten_at",
+            sa.DateTime(timezone=True),
+            server_default=sa.text("now()"),
+            nullable=False,
+        ),
+        sa.PrimaryKeyConstraint("catalog_id", "user_sha256", name=op.f("pk_forgotten_users")),
+    )
+    op.create_table(
         "recommendations",
         sa.Column("catalog_id", sa.Text(), nullable=False),
         sa.Column("recommendation_id", sa.Text(), nullable=False),
@@ -203,6 +215,7 @@ def downgrade() -> None:
     )
     op.drop_index("ix_recommendations_bundle", table_name="recommendations")
     op.drop_table("recommendations")
+    op.drop_table("forgotten_users")
     op.drop_index(
         "uq_embedding_backfills_unfinished",
         table_name="embedding_backfills",
