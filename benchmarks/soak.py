@@ -15,7 +15,7 @@ import shutil
 import sys
 import tempfile
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
@@ -40,12 +40,6 @@ from shared.settings import Settings
 
 CATALOG = "default"
 SHOP = SyntheticShop(items=500, users=1000)
-# What is trained is as large as ever; it is only trained for less time.
-SHORT: dict[str, Any] = {
-    "collaborative": {"epochs": 5},
-    "quantizer": {"epochs": 20},
-    "ranker": {"epochs": 2},
-}
 
 
 def main(
@@ -79,11 +73,11 @@ async def _prepare_and_soak(folder: StateFolder, seconds: float) -> Outcome:
     await _import_shop(settings)
     async with Api(running.urls["API"], key) as api:
         print("Training the first bundle:", flush=True)
-        first = await api.start_training(TrainingCreate.model_validate(SHORT))
+        first = await api.start_training(TrainingCreate())
         with bars() as shown:
             await follow(api, first.run_id, shown)
     target = Target(running.urls["API"], key, settings.database, CATALOG)
-    plan = Plan(seconds=seconds, overtime_s=max(seconds, 600.0), training=SHORT)
+    plan = Plan(seconds=seconds, overtime_s=max(seconds, 600.0))
     return await soak(target, plan, on_step=lambda words: print(words, flush=True))
 
 

@@ -46,9 +46,11 @@ class Operator:
     async def operate(self) -> None:
         """All four in their order; the first that fails is the last."""
         try:
-            await self._do("retraining, goes live", self._train(seed=1, go_live=True))
+            await self._do("retraining, goes live", self._train(start="warm", go_live=True))
             await self._at(SECOND_TRAINING_AT)
-            bundle = await self._do("retraining, kept back", self._train(seed=2, go_live=False))
+            bundle = await self._do(
+                "retraining from nothing, kept back", self._train(start="cold", go_live=False)
+            )
             await self._at(ACTIVATION_AT)
             before = self._ledger.live[-1][1]
             await self._do("activation", self._switch(f"{BUNDLES}/{bundle}/activate", bundle))
@@ -87,11 +89,11 @@ class Operator:
     async def _at(self, share: float) -> None:
         await asyncio.sleep(max(0.0, share * self._plan.seconds - self._ledger.now_s()))
 
-    async def _train(self, *, seed: int, go_live: bool) -> tuple[str, str]:
+    async def _train(self, *, start: str, go_live: bool) -> tuple[str, str]:
         """The bundle that a training made; its gates may keep it from going live."""
         run = await self._asker.ask(
             "admin", "POST", "/v1/admin/trainings", expected=(202,),
-            body={**self._plan.training, "seed": seed, "go_live": go_live},
+            body={**self._plan.training, "start": start, "go_live": go_live},
         )  # fmt: skip
         while run is not None and run["state"] in ("queued", "running"):
             await asyncio.sleep(LOOK_EVERY_S)

@@ -30,12 +30,12 @@ class Plan:
     """seconds: how long requests come. Where trainings take longer than that they go on coming, for
     `overtime_s` at most.
 
-    training: the request of both retrainings, but for seed and `go_live`.
+    training: the request of both retrainings, but for `start` and `go_live`.
     """
 
     seconds: float
     overtime_s: float
     training: Mapping[str, Any] = field(default_factory=dict)
-    recommending: Clients = Clients(4, 0.2)
-    posting_events: Clients = Clients(2, 0.2)
-    posting_items: Clients = Clients(1, 1.0)
+    recommending: Clients = Clients(8, 0.1)
+    posting_events: Clients = Clients(4, 0.2)
+    posting_items: Clients = Clients(2, 1.0)

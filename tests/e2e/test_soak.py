@@ -21,7 +21,7 @@ async def test_nothing_fails_and_nothing_is_lost_while_bundles_are_trained_and_s
     running = StateFolder(platform.folder).running()
     database = DatabaseSettings(url=running.environment["MMESID_DATABASE__URL"])
     target = Target(platform.gateway_url, platform.api_key, database)
-    plan = Plan(SECONDS, OVERTIME_S, training={**platform.training_request, "start": "warm"})
+    plan = Plan(SECONDS, OVERTIME_S, training=platform.training_request)
 
     outcome = await soak(target, plan, on_step=print)
 
