@@ -55,8 +55,10 @@ class Asker:
                 failure = objection(answered)
             else:
                 failure = f"{answer.status_code}: {answer.text[:SHOWN_CHARACTERS]}"
-        except (httpx.HTTPError, ValueError) as error:
+        except httpx.HTTPError as error:
             failure = f"no answer: {error!r}"
+        except (ValueError, LookupError, TypeError) as error:
+            failure = f"the body is not as documented: {error!r}"
         if failure is not None:
             answered, failure = None, f"{method} {path}: {failure}"
         seconds = self._ledger.now_s() - began

@@ -13,6 +13,7 @@ from benchmarks.soak_parts.plan import Plan, Target
 from benchmarks.soak_parts.stored import Stored
 from benchmarks.soak_parts.traffic import Traffic, keep_asking
 from shared.database.session import Database
+from shared.errors import NotFoundError
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,10 @@ class Outcome:
 
 async def soak(target: Target, plan: Plan, *, on_step: Callable[[str], None]) -> Outcome:
     """Ask for recommendations, post items and events all the time while an operator works; then
-    look for everything that was accepted. on_step: told what happens."""
+    look for everything that was accepted. on_step: told what happens.
+
+    Raises NotFoundError where the catalogue has no ready item to begin with.
+    """
     ledger = Ledger()
     database = Database(target.database)
     try:
@@ -70,4 +74,6 @@ async def _under_load(traffic: Traffic, operator: Operator, plan: Plan, ledger: 
 
 async def _known_items(asker: Asker) -> list[str]:
     page = await asker.ask("checks", "GET", "/v1/items", params={"status": "ready", "limit": 500})
-    return [item["item_id"] for item in page["items"]] if page else []
+    if page is None or not page["items"]:
+        raise NotFoundError("the catalogue has no ready item: train a first bundle")
+    return [item["item_id"] for item in page["items"]]

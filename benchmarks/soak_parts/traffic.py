@@ -18,7 +18,6 @@ USERS = 200
 LONGEST_HISTORY = 20
 MOST_EVENTS = 10
 KINDS = ("view", "click", "cart", "purchase", "rating")
-MODALITIES = 3
 
 
 class Traffic:
