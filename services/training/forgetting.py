@@ -16,7 +16,8 @@ log = structlog.get_logger()
 async def forget_recommendations(resources: Resources) -> int:
     """Remove those older than `gateway.keep_recommendations_days`; returns how many there were.
 
-    No list that old is written any more, so which users were forgotten before needs no memory.
+    One that old goes even if a gateway writes it late, so who was forgotten before that needs to be
+    remembered no longer.
     """
     days = timedelta(days=resources.settings.gateway.keep_recommendations_days)
     forgotten = 0
