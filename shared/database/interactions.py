@@ -3,8 +3,19 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import distinct, func, literal, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Text,
+    cast,
+    distinct,
+    func,
+    literal,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -33,6 +44,17 @@ class Totals:
     users: int
     items: int
     interactions: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The interactions that had arrived at a time: `newest_id` is the last of them, if any.
+
+    Transactions before `transaction` may still be storing some with smaller ids.
+    """
+
+    newest_id: int | None
+    transaction: int
 
 
 class InteractionRepository:
@@ -73,8 +95,10 @@ class InteractionRepository:
         return [id_ in new for id_ in ids]
 
     async def _next_ids(self, count: int) -> list[int]:
+        """The transaction gets its number before the first id, as `is_settled` supposes."""
         sequence = func.pg_get_serial_sequence(InteractionRow.__tablename__, "id")
         numbers = func.generate_series(1, count).table_valued("number")
+        await self._session.execute(select(cast(func.pg_current_xact_id(), Text)))
         statement = select(func.nextval(sequence)).select_from(numbers)
         return sorted((await self._session.execute(statement)).scalars())
 
@@ -146,12 +170,26 @@ class InteractionRepository:
             statement = statement.where(place < tuple_(*before))
         return list((await self._session.execute(statement)).scalars())
 
-    async def newest_id(self) -> int | None:
-        """The id of the interaction that arrived last, if there is any."""
-        statement = select(func.max(InteractionRow.id)).where(
-            InteractionRow.catalog_id == self._catalog_id
+    async def mark(self) -> Mark:
+        """What has arrived by now."""
+        newest = (
+            select(func.max(InteractionRow.id))
+            .where(InteractionRow.catalog_id == self._catalog_id)
+            .scalar_subquery()
         )
-        return (await self._session.execute(statement)).scalar_one()
+        statement = select(newest, _number(func.pg_current_xact_id()))
+        newest_id, transaction = (await self._session.execute(statement)).one()
+        return Mark(newest_id, transaction)
+
+    async def is_settled(self, mark: Mark) -> bool:
+        """Whether nothing will be stored any more with an id up to the mark's.
+
+        To be asked in another transaction than the mark was made in.
+        """
+        oldest_running = _number(func.pg_snapshot_xmin(func.pg_current_snapshot()))
+        return bool(
+            (await self._session.execute(select(oldest_running > mark.transaction))).scalar_one()
+        )
 
     async def to_learn_from(self) -> Totals:
         """What a snapshot would hold now: of users with two interactions at least, those with items
@@ -208,3 +246,8 @@ class InteractionRepository:
         ).where(InteractionRow.catalog_id == self._catalog_id)
         users, items, interactions = (await self._session.execute(statement)).one()
         return Totals(users=users, items=items, interactions=interactions)
+
+
+def _number(transaction: ColumnElement[Any]) -> ColumnElement[int]:
+    """Of Postgres's 64-bit numbers of transactions, which become a number only by way of a text."""
+    return cast(cast(transaction, Text), BigInteger)

@@ -1,5 +1,6 @@
 """The snapshot of a real database."""
 
+import asyncio
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
@@ -174,6 +175,36 @@ async def test_the_run_says_up_to_which_interaction_its_snapshot_goes(resources,
             "u", before=(NOON + timedelta(minutes=5), 0), limit=1
         )
     assert row.last_interaction_id == last.id
+
+
+async def test_interactions_that_are_being_stored_are_waited_for(resources, did, stage):
+    async with resources.database.transaction() as slow:
+        await InteractionRepository(slow, CATALOG).add(
+            [NewInteraction("slow", item_id, "view", NOON) for item_id in "abc"]
+        )
+        await did("u", *((item_id, n, "view", None) for n, item_id in enumerate("abc")))
+        running = asyncio.create_task(stage())
+        await asyncio.wait({running}, timeout=1)  # it waits for this transaction
+    folder, row = await running
+
+    assert len(load_snapshot(folder).sequences) == 2
+    async with resources.database.transaction() as session:
+        interactions = InteractionRepository(session, CATALOG)
+        assert await interactions.count_after(row.last_interaction_id, at_most=10) == 0
+
+
+async def test_a_transaction_that_stays_open_does_not_hold_the_run_up_for_ever(
+    resources, did, stage, monkeypatch
+):
+    monkeypatch.setattr(snapshot, "SETTLED_WITHIN_S", 0.2)
+    await did("u", *((item_id, n, "view", None) for n, item_id in enumerate("abc")))
+    async with resources.database.transaction() as slow:
+        await InteractionRepository(slow, CATALOG).add([NewInteraction("v", "a", "view", NOON)])
+
+        folder, row = await stage()
+
+    assert len(load_snapshot(folder).sequences) == 1
+    assert row.last_interaction_id is not None
 
 
 async def test_an_owner_that_lost_its_lease_writes_nothing(did, stage):

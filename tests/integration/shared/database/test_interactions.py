@@ -124,10 +124,28 @@ async def test_what_a_user_did_is_read_newest_first_in_pages(interactions):
     assert pages == [["c", "b"], ["a", "z"]]
 
 
-async def test_the_newest_interaction_is_the_one_that_arrived_last(database, interactions):
-    assert await interactions.newest_id() is None
+async def test_a_mark_names_the_interaction_that_arrived_last(database, interactions):
+    assert (await interactions.mark()).newest_id is None
     await interactions.add([event("u", "late", 9), event("u", "early")])
     (late, early) = await interactions.latest("u", before=None, limit=2)
     async with database.transaction() as session:
         await InteractionRepository(session, "rival").add([event("u", "theirs")])
-    assert await interactions.newest_id() == early.id > late.id
+    assert (await interactions.mark()).newest_id == early.id > late.id
+
+
+async def test_a_mark_is_settled_when_what_was_being_stored_is_there(database):
+    async def is_settled(mark) -> bool:
+        async with database.transaction() as session:
+            return await InteractionRepository(session, "shop").is_settled(mark)
+
+    async with database.transaction() as slow:
+        await InteractionRepository(slow, "shop").add([event("u", "a")])
+        async with database.transaction() as session:
+            await InteractionRepository(session, "shop").add([event("u", "b")])
+        async with database.transaction() as session:
+            mark = await InteractionRepository(session, "shop").mark()
+        assert not await is_settled(mark)
+
+    async with database.transaction() as later:
+        await InteractionRepository(later, "shop").add([event("u", "c")])
+        assert await is_settled(mark)
