@@ -21,6 +21,7 @@ from typing import Any
 import httpx
 from sqlalchemy import text
 
+from benchmarks.training_parts.cpu import family_cpu_seconds
 from benchmarks.training_parts.made_up_run import ENCODERS, made_up_snapshot, write_stages
 from infra.local.ports import HOST, choose_port
 from infra.local.postgres import PostgresServer
@@ -31,7 +32,7 @@ from infra.migrations.upgrade import upgrade
 from services.training.configs import configs_of
 from services.training.content_embedding import item_vectors
 from services.training.context import StageContext
-from services.training.lease import Lease, lease_of_run
+from services.training.lease import lease_of_run
 from services.training.progress_board import ProgressBoard
 from services.training.resources import Resources, open_resources
 from services.training.stages import publish
@@ -69,17 +70,17 @@ FILL = (
 
 @dataclass(frozen=True)
 class Published:
-    """seconds: by step. `embeddings` is E_t and E_v into Postgres, which the embed stage does; the
-    others are the steps of the publish stage. index_mb: of the vector store's folder."""
+    """seconds, cpu_seconds: by step; of all processes together. `embeddings` is E_t and E_v into
+    Postgres, which the embed stage does; the others are the steps of the publish stage.
+
+    floats: of an item's vectors. index_mb: of the vector store's folder.
+    """
 
     items: int
     floats: int
     seconds: Mapping[str, float]
+    cpu_seconds: Mapping[str, float]
     index_mb: float
-
-    @property
-    def total(self) -> float:
-        return sum(self.seconds.values())
 
 
 def measure_publish(items: int, widths: Mapping[Modality, int], *, threads: int = 1) -> Published:
@@ -95,9 +96,14 @@ def measure_publish(items: int, widths: Mapping[Modality, int], *, threads: int 
         sections = _sections(folder, postgres, valkey, threads)
         for name in SERVED_BY:
             stack.enter_context(_service(name, sections, folder / f"{name}.log"))
-        seconds = asyncio.run(_publish(items, widths, Settings(**sections)))
-        floats = sum(widths.values())
-        return Published(items, floats, seconds, _megabytes(folder / "qdrant"))
+        clock = asyncio.run(_publish(items, widths, Settings(**sections)))
+        return Published(
+            items=items,
+            floats=sum(widths.values()),
+            seconds=clock.seconds,
+            cpu_seconds=clock.cpu_seconds,
+            index_mb=_megabytes(folder / "qdrant"),
+        )
 
 
 def _sections(
@@ -155,20 +161,18 @@ def _await_answer(process: "subprocess.Popen[bytes]", url: str, log: Path) -> No
     raise RuntimeError(f"{url} does not answer: {log.read_text(errors='replace')[-2000:]}")
 
 
-async def _publish(
-    items: int, widths: Mapping[Modality, int], settings: Settings
-) -> dict[str, float]:
+async def _publish(items: int, widths: Mapping[Modality, int], settings: Settings) -> "_StepClock":
     data = made_up_snapshot(items)
     async with open_resources(settings) as resources:
         row = await _run_over(items, resources)
         work = WorkFolder(resources.store, CATALOG, row.run_id)
         tables = await asyncio.to_thread(write_stages, work, data, widths)
-        started = time.perf_counter()
+        clock = _StepClock()
         await _store_embeddings(resources, data, tables)
-        seconds = {EMBEDDINGS: time.perf_counter() - started}
+        clock.note(EMBEDDINGS)
         del tables
-        seconds |= await _publish_stage(resources, row, work)
-    return seconds
+        await _publish_stage(resources, row, work, clock)
+    return clock
 
 
 async def _run_over(items: int, resources: Resources) -> TrainingRunRow:
@@ -197,12 +201,16 @@ async def _store_embeddings(resources: Resources, data: Snapshot, tables: ItemTa
 
 
 async def _publish_stage(
-    resources: Resources, row: TrainingRunRow, work: WorkFolder
-) -> dict[str, float]:
+    resources: Resources, row: TrainingRunRow, work: WorkFolder, clock: "_StepClock"
+) -> None:
     request, board = TrainingCreate(), ProgressBoard()
     settings = resources.settings.training
     lease = lease_of_run(resources.database, row.run_id, row.lease_token, settings.lease_s, board)
-    clock = _StepClock(lease)
+
+    def report(progress: Progress) -> None:
+        lease.check()
+        clock.note(publish.STEPS[progress.done - 1])
+
     context = StageContext(
         catalog_id=CATALOG,
         run_id=row.run_id,
@@ -212,7 +220,7 @@ async def _publish_stage(
         resources=resources,
         lease=lease,
         work=work,
-        report=clock,
+        report=report,
     )
     await lease.confirm()
     async with lease.kept():
@@ -223,25 +231,24 @@ async def _publish_stage(
         left = (await session.execute(text("SELECT count(*) FROM outbox"))).scalar_one()
     if live is None or left:
         raise RuntimeError(f"the bundle is not live, or {left} items still wait")
-    return clock.seconds
 
 
 class _StepClock:
-    """Seconds by step, from what the publish stage reports when a step is done."""
+    """Seconds and CPU seconds by step, each from the end of the one before."""
 
-    def __init__(self, lease: Lease) -> None:
+    def __init__(self) -> None:
         self.seconds: dict[str, float] = {}
-        self._lease = lease
+        self.cpu_seconds: dict[str, float] = {}
         self.start()
 
     def start(self) -> None:
-        self._last = time.perf_counter()
+        self._began, self._computed = time.perf_counter(), family_cpu_seconds()
 
-    def __call__(self, progress: Progress) -> None:
-        self._lease.check()
-        now = time.perf_counter()
-        self.seconds[publish.STEPS[progress.done - 1]] = now - self._last
-        self._last = now
+    def note(self, step: str) -> None:
+        self.seconds[step] = time.perf_counter() - self._began
+        self.cpu_seconds[step] = family_cpu_seconds() - self._computed
+        print(f"  {step}: {self.seconds[step]:.1f} s", file=sys.stderr, flush=True)
+        self.start()
 
 
 def _megabytes(folder: Path) -> float:

@@ -15,5 +15,6 @@ def test_every_step_of_publishing_is_timed_and_the_bundle_goes_live():
     published = measure_publish(120, widths)
 
     assert list(published.seconds) == [EMBEDDINGS, *STEPS]
-    assert published.total == sum(published.seconds.values())
+    assert published.cpu_seconds.keys() == published.seconds.keys()
+    assert sum(published.cpu_seconds.values()) > 0
     assert published.floats == 30

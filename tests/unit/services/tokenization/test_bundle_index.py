@@ -1,3 +1,5 @@
+from pathlib import Path
+
 import numpy as np
 import pytest
 
@@ -16,16 +18,20 @@ def item(number: int) -> IndexedItem:
 
 @pytest.fixture
 def optimized(monkeypatch):
-    """How many points each optimisation of a store found added since the one before."""
+    """How often a store was optimised: how many points were new, or "apart" for a process' work."""
     monkeypatch.setattr(edge, "OPTIMIZE_AFTER", 5)
-    found: list[int] = []
+    found: list[int | str] = []
     optimize = EdgeVectorStore._optimize
 
     def noted(store, shard):
         found.append(shard.unoptimized)
         optimize(store, shard)
 
+    async def noted_apart(_: Path) -> None:
+        found.append("apart")
+
     monkeypatch.setattr(EdgeVectorStore, "_optimize", noted)
+    monkeypatch.setattr(edge, "optimize_apart", noted_apart)
     return found
 
 
@@ -39,7 +45,7 @@ async def test_the_graph_is_built_once_when_the_index_is_full(tmp_path, optimize
 
     await index.complete()
 
-    assert optimized == [20]
+    assert optimized == ["apart"]
     assert await index.is_complete()
     await store.close()
 
