@@ -247,7 +247,8 @@ class _StepClock:
     def note(self, step: str) -> None:
         self.seconds[step] = time.perf_counter() - self._began
         self.cpu_seconds[step] = family_cpu_seconds() - self._computed
-        print(f"  {step}: {self.seconds[step]:.1f} s", file=sys.stderr, flush=True)
+        spent = f"{self.seconds[step]:.1f} s, {self.cpu_seconds[step]:.1f} CPU s"
+        print(f"  {step}: {spent}", file=sys.stderr, flush=True)
         self.start()
 
 
