@@ -13,6 +13,7 @@ from sqlalchemy import (
     distinct,
     func,
     literal,
+    or_,
     select,
     tuple_,
 )
@@ -21,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.arrays import rows_of
 from shared.database.tables import InteractionRow, ItemRow
-from shared.positives import EventType, Positives
+from shared.positives import EVENT_TYPES, EventType, Positives, weighs_enough
 from shared.settings import EventSettings
 
 # Of a user who looks at one item all day, no more than this is read for one recommendation.
@@ -191,40 +192,49 @@ class InteractionRepository:
             (await self._session.execute(select(oldest_running > mark.transaction))).scalar_one()
         )
 
-    async def to_learn_from(self) -> Totals:
-        """What a snapshot would hold now: of users with two interactions at least, those with items
+    async def to_learn_from(self, rule: EventSettings) -> Totals:
+        """What a snapshot would hold now: of users with two positions at least, those with items
         that are neither deleted nor failed."""
-        per_user = (
-            select(func.count().label("interactions"))
-            .select_from(InteractionRow)
-            .join(
-                ItemRow,
-                (ItemRow.catalog_id == InteractionRow.catalog_id)
-                & (ItemRow.item_id == InteractionRow.item_id),
-            )
+        before = func.lag(InteractionRow.item_id).over(
+            partition_by=InteractionRow.user_id,
+            order_by=(InteractionRow.occurred_at, InteractionRow.id),
+        )
+        positives = (
+            select(InteractionRow.user_id, InteractionRow.item_id, before.label("item_before"))
             .where(
                 InteractionRow.catalog_id == self._catalog_id,
+                InteractionRow.event_type.in_(
+                    [kind for kind in EVENT_TYPES if weighs_enough(kind, rule)]
+                ),
+                or_(InteractionRow.rating.is_(None), InteractionRow.rating > rule.positive_above),
+            )
+            .subquery()
+        )
+        items = (
+            select(ItemRow.item_id)
+            .where(
+                ItemRow.catalog_id == self._catalog_id,
                 ItemRow.deleted_at.is_(None),
                 ItemRow.status != "failed",
             )
-            .group_by(InteractionRow.user_id)
+            .cte()
+        )
+        per_user = (
+            select(func.count().label("positions"))
+            .select_from(positives)
+            .join(items, items.c.item_id == positives.c.item_id)
+            .where(positives.c.item_id.is_distinct_from(positives.c.item_before))
+            .group_by(positives.c.user_id)
             .having(func.count() > 1)
             .subquery()
         )
-        items = select(func.count()).where(
-            ItemRow.catalog_id == self._catalog_id,
-            ItemRow.deleted_at.is_(None),
-            ItemRow.status != "failed",
-        )
         statement = select(
-            func.count(), func.coalesce(func.sum(per_user.c.interactions), 0)
+            func.count(),
+            func.coalesce(func.sum(per_user.c.positions), 0),
+            select(func.count()).select_from(items).scalar_subquery(),
         ).select_from(per_user)
-        users, interactions = (await self._session.execute(statement)).one()
-        return Totals(
-            users=users,
-            items=(await self._session.execute(items)).scalar_one(),
-            interactions=int(interactions),
-        )
+        users, interactions, of_items = (await self._session.execute(statement)).one()
+        return Totals(users=users, items=of_items, interactions=int(interactions))
 
     async def count_after(self, interaction_id: int, *, at_most: int) -> int:
         """How many were stored after one; counting ends at `at_most`."""

@@ -1,9 +1,11 @@
 """The snapshot of a real database."""
 
 import asyncio
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from services.training.configs import configs_of
@@ -113,6 +115,36 @@ async def test_a_history_to_rank_by_is_the_sequence_that_is_trained_on(resources
             "u", limit=1000, rule=EventSettings()
         )
     assert history == sequence
+
+
+@pytest.mark.parametrize("rule", [EventSettings(), EventSettings(minimum_weight=3)])
+async def test_what_a_dry_run_counts_is_what_the_snapshot_takes(resources, did, read, rule):
+    kinds = ("view", "click", "cart", "purchase", "rating")
+    of_many = ("a", "b", "no such item", "c", "broken", "gone", "a", "d")
+    for user in range(40):
+        random = np.random.default_rng(user)
+        await did(
+            f"user-{user}",
+            *(
+                (str(random.choice(of_many)), int(random.integers(5)), str(random.choice(kinds)), r)
+                for r in random.choice([None, 2.0, 3.0, 4.0], size=user % 7)
+            ),
+        )
+    async with resources.database.transaction() as session:
+        items = ItemRepository(session, CATALOG)
+        new = [NewItem(item_id, item_content(title=item_id)) for item_id in ("broken", "gone")]
+        await items.insert_many(new, relay_after=timedelta(0))
+        await items.mark_failed("broken", 1, {"title": "broken"})
+        await items.delete(await items.get("gone", for_update=True), relay_after=timedelta(0))
+
+    found, _ = await read(rule)
+
+    async with resources.database.transaction() as session:
+        totals = await InteractionRepository(session, CATALOG).to_learn_from(rule)
+    described = found.describe()
+    for left_out in ("repeated", "unknown_interactions", "short_sequences", "non_positive"):
+        assert described[left_out] > 0
+    assert asdict(totals) == {name: described[name] for name in ("users", "items", "interactions")}
 
 
 async def test_a_forgotten_user_is_in_no_later_snapshot(resources, did, read):

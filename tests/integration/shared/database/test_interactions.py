@@ -56,6 +56,15 @@ async def test_seen_is_also_what_is_no_positive(interactions):
     assert await interactions.seen("u") == {"a", "b"}
 
 
+async def test_of_what_was_seen_the_newest_is_read_and_no_more_than_is_allowed(
+    interactions, monkeypatch
+):
+    monkeypatch.setattr(interactions_module, "MOST_READ", 3)
+    await interactions.add([event("u", item, n) for n, item in enumerate("abcc")])
+    await interactions.add([event("u", "late", -1)])
+    assert await interactions.seen("u") == {"b", "c"}
+
+
 async def test_no_more_is_read_for_a_history_than_is_allowed(interactions, monkeypatch):
     monkeypatch.setattr(interactions_module, "MOST_READ", 5)
     await interactions.add([event("u", item, n) for n, item in enumerate("ab" + "c" * 4)])
