@@ -3,6 +3,7 @@
 A newer schema will do: then this is the former version of the code, after a rollback.
 """
 
+import logging
 import time
 
 import structlog
@@ -48,4 +49,5 @@ def wait(url: str) -> None:
 if __name__ == "__main__":
     settings = load_settings()
     configure_logs("await-schema", settings.log_level, settings.log_format)
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # it would say the same at every look
     wait(settings.database.url)

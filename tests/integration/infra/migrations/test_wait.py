@@ -42,15 +42,13 @@ def test_a_newer_schema_will_do_for_code_that_was_rolled_back(database_url):
 def test_the_command_waits_for_the_migrations_and_then_ends(empty_database_url):
     environment = {**os.environ, "MMESID_DATABASE__URL": empty_database_url}
     command = [sys.executable, "-m", "infra.migrations.wait"]
-    with subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True) as waiting:
-        assert waiting.stderr is not None
+    waiting = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    try:
         assert "waiting for the migrations" in waiting.stderr.readline()
         assert waiting.poll() is None
-        upgrade_in_a_process(empty_database_url)
+        migrating = [sys.executable, "-m", "infra.migrations.upgrade"]
+        subprocess.run(migrating, env=environment, check=True)
         assert waiting.wait(60) == 0
-
-
-def upgrade_in_a_process(url):
-    environment = {**os.environ, "MMESID_DATABASE__URL": url}
-    command = [sys.executable, "-m", "infra.migrations.upgrade"]
-    subprocess.run(command, env=environment, check=True)
+    finally:
+        waiting.kill()
+        waiting.communicate()
