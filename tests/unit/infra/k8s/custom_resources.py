@@ -23,9 +23,7 @@ NUMBER_AS_TEXT = {"type": "string", "pattern": r"^\d+(\.\d+)?$"}
 TEXTS_BY_NAME = {"type": "object", "additionalProperties": TEXT, "minProperties": 1}
 
 
-def _trigger(
-    kind: str, metadata: dict[str, Any], *, authenticated: bool = False
-) -> dict[str, Any]:
+def _trigger(kind: str, metadata: dict[str, Any], *, authenticated: bool = False) -> dict[str, Any]:
     reference = {"authenticationRef": _object({"name": TEXT})}
     return _object(
         {"type": {"const": kind}, "metadata": metadata, **(reference if authenticated else {})},
@@ -48,7 +46,8 @@ TRIGGER = {
             authenticated=True,
         ),
         _trigger(
-            "prometheus", _object({"serverAddress": TEXT, "query": TEXT, "threshold": NUMBER_AS_TEXT})
+            "prometheus",
+            _object({"serverAddress": TEXT, "query": TEXT, "threshold": NUMBER_AS_TEXT}),
         ),
         _trigger("cpu", _object({"value": NUMBER_AS_TEXT})),
     ]
@@ -86,7 +85,11 @@ SCALED_OBJECT = _object(
             {
                 "scalingModifiers": _object({"formula": TEXT, "target": NUMBER_AS_TEXT}),
                 "horizontalPodAutoscalerConfig": _object(
-                    {"behavior": _object({}, {"scaleUp": SCALING_POLICIES, "scaleDown": SCALING_POLICIES})}
+                    {
+                        "behavior": _object(
+                            {}, {"scaleUp": SCALING_POLICIES, "scaleDown": SCALING_POLICIES}
+                        )
+                    }
                 ),
             },
         ),

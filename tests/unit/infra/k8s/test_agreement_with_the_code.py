@@ -125,12 +125,9 @@ def test_the_finetune_job_is_one_that_the_code_reads_on_as_many_gpus_as_it_start
     scripts = {one.name for one in distribution("torch").entry_points}
     assert container["command"][0] == "torchrun"
     assert "torchrun" in scripts
-    assert f"--nproc_per_node={container['resources']['limits']['nvidia.com/gpu']}" in (
-        container["command"]
-    )
-    (document,) = [
-        json.loads(one["data"]["job.json"]) for one in finetune_job.of_kind("ConfigMap")
-    ]
+    gpus = container["resources"]["limits"]["nvidia.com/gpu"]
+    assert f"--nproc_per_node={gpus}" in container["command"]
+    (document,) = [json.loads(one["data"]["job.json"]) for one in finetune_job.of_kind("ConfigMap")]
     file = tmp_path / "job.json"
     file.write_text(json.dumps(document))
     job = FinetuneJob.read(file)
@@ -300,30 +297,32 @@ def test_processes_that_share_a_model_have_a_gpu_each(gpu_overlay, monkeypatch):
     assert 3 * settings.ranking.gpu_memory_share < 1
 
 
+WORKERS = {"cpu-worker", "gpu-worker", "sync-worker"}
+CALLERS = {"gateway", "relay", *WORKERS}
+OF_BUNDLES = {"tokenization", "ranking"}
+
+
 @pytest.mark.parametrize(
-    ("policy", "apps"),
+    ("policy", "apps", "setting"),
     [
-        ("to-postgres", {"gateway", "tokenization", "ranking", "relay", "migrations", "backup"}),
-        ("to-redis", {"gateway", "tokenization", "ranking", "relay"}),
-        ("to-qdrant", {"tokenization"}),
-        ("to-services", {"gateway", "relay"}),
-        ("into-services", {"embedding", "tokenization", "ranking"}),
+        ("to-postgres", {*CALLERS, *OF_BUNDLES, "migrations", "backup"}, "MMESID_DATABASE__URL"),
+        ("to-redis", {*CALLERS, *OF_BUNDLES}, "MMESID_REDIS__URL"),
+        ("to-qdrant", OF_BUNDLES, "MMESID_VECTORS__URL"),
+        ("to-services", CALLERS, "MMESID_SERVICES__RANKING"),
+        ("into-services", {*OF_BUNDLES, "embedding"}, "MMESID_SERVICES__EMBEDDING"),
     ],
 )
-def test_what_must_be_reached_may_be_reached(overlay, policy, apps):
+def test_what_must_be_reached_may_be_reached_at_its_port(overlay, policy, apps, setting):
     spec = overlay.named("NetworkPolicy", policy)["spec"]
     (expression,) = spec["podSelector"]["matchExpressions"]
-    allowed = set(expression["values"])
-    workers = {app for app in overlay.pods if app.endswith("-worker")}
-    assert allowed >= apps | (workers if policy.startswith("to-") and "qdrant" not in policy else set())
-    assert allowed <= {*overlay.pods, "gpu-worker"}
+    assert set(expression["values"]) == apps
+    assert set(overlay.pods) >= apps - {"gpu-worker"}
+    url = {**overlay.settings, **overlay.secrets["mmesid"]}[setting]
+    if setting == "MMESID_VECTORS__URL":  # whole in the secret's store: the usual port
+        url = Settings().vectors.url
     rules = [*spec.get("egress", []), *spec.get("ingress", [])]
     ports = {port["port"] for rule in rules for port in rule["ports"]}
-    assert ports == {
-        "to-postgres": {5432},
-        "to-redis": {6379},
-        "to-qdrant": {6333},
-    }.get(policy, {int(overlay.settings["MMESID_SERVER__PORT"])})
+    assert ports == {int(number) for number in re.findall(r":(\d+)(?:/|$)", url)}
 
 
 def test_nothing_is_allowed_that_is_not_named(overlay):
@@ -342,5 +341,5 @@ def test_the_backup_runs_its_own_script(overlay):
         [*pod["initContainers"], *pod["containers"]], ("database", "artifacts"), strict=True
     ):
         assert container["command"] == ["sh", "/backup/backup.sh", step]
-        given = {name for name in variables(container)}
+        given = set(variables(container))
         assert given == set(re.findall(r"\$(?:{)?([A-Z_]{4,})", script))
