@@ -3,10 +3,12 @@
 import os
 import subprocess
 import sys
+from contextlib import contextmanager
 
 import psycopg
 import pytest
 
+from infra.local.ports import choose_port
 from infra.migrations.wait import is_migrated
 
 pytestmark = pytest.mark.integration
@@ -39,16 +41,31 @@ def test_a_newer_schema_will_do_for_code_that_was_rolled_back(database_url):
     assert is_migrated(database_url)
 
 
-def test_the_command_waits_for_the_migrations_and_then_ends(empty_database_url):
-    environment = {**os.environ, "MMESID_DATABASE__URL": empty_database_url}
+@contextmanager
+def waiting_for(url):
+    """The command, and the first thing that it says."""
+    environment = {**os.environ, "MMESID_DATABASE__URL": url}
     command = [sys.executable, "-m", "infra.migrations.wait"]
-    waiting = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
+    process = subprocess.Popen(command, env=environment, stderr=subprocess.PIPE, text=True)
     try:
-        assert "waiting for the migrations" in waiting.stderr.readline()
-        assert waiting.poll() is None
+        yield process, process.stderr.readline()
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_the_command_waits_for_the_migrations_and_then_ends(empty_database_url):
+    with waiting_for(empty_database_url) as (process, said):
+        assert "waiting for the migrations" in said
+        assert process.poll() is None
+        environment = {**os.environ, "MMESID_DATABASE__URL": empty_database_url}
         migrating = [sys.executable, "-m", "infra.migrations.upgrade"]
         subprocess.run(migrating, env=environment, check=True)
-        assert waiting.wait(60) == 0
-    finally:
-        waiting.kill()
-        waiting.communicate()
+        assert process.wait(60) == 0
+
+
+def test_the_command_waits_for_a_database_that_is_away():
+    nowhere = f"postgresql+psycopg://mmesid@127.0.0.1:{choose_port()}/mmesid"
+    with waiting_for(nowhere) as (process, said):
+        assert "waiting for the database" in said
+        assert process.poll() is None

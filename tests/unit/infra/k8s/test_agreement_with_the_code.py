@@ -30,7 +30,10 @@ APPS = {
     "tokenization": create_tokenization,
     "ranking": create_ranking,
 }
-IMAGES = {"mmesid-gateway", "mmesid-model:cpu", "mmesid-model:gpu", "mmesid-ranking-vllm:gpu"}
+IMAGES = {
+    "mmesid-gateway", "mmesid-model:cpu", "mmesid-model:gpu", "mmesid-ranking:gpu",
+    "mmesid-trainer:gpu",
+}  # fmt: skip
 # Read by libraries or by Python itself.
 OTHER_VARIABLES = {
     "HF_HUB_OFFLINE", "HOME", "OMP_NUM_THREADS", "PYTHONDONTWRITEBYTECODE", "PYTHONUNBUFFERED",
@@ -161,7 +164,10 @@ def test_prometheus_reads_a_port_that_has_metrics(overlay):
         (container,) = template["spec"]["containers"]
         ports = {str(port["containerPort"]) for port in container.get("ports", [])}
         assert ({annotations["prometheus.io/port"]} if annotations else set()) == ports
-    assert overlay.container("relay")["command"][-2:] == ["--metrics-port", "9100"]
+    assert overlay.container("relay")["command"][-2:] == [
+        "--metrics-port",
+        overlay.settings["MMESID_SERVER__PORT"],
+    ]
 
 
 def test_a_scaler_counts_a_queue_and_a_metric_that_there_are(overlay):
@@ -213,8 +219,13 @@ def test_every_image_is_one_that_is_built_for_the_overlay(kustomization):
 
 def test_a_service_is_found_at_the_url_of_its_setting(overlay):
     services = {one["metadata"]["name"]: one["spec"] for one in overlay.of_kind("Service")}
-    for name in ServiceUrls.model_fields.keys() - {"timeout_s"}:
-        url = urlsplit(overlay.settings[f"MMESID_SERVICES__{name.upper()}"])
+    given = {
+        name.removeprefix("MMESID_SERVICES__").lower(): urlsplit(url)
+        for name, url in overlay.settings.items()
+        if name.startswith("MMESID_SERVICES__")
+    }
+    assert given.keys() == ServiceUrls.model_fields.keys() - {"timeout_s"}
+    for name, url in given.items():
         service = services[url.hostname]
         assert [port["port"] for port in service["ports"]] == [url.port]
         assert [port["targetPort"] for port in service["ports"]] == ["http"]
