@@ -12,7 +12,7 @@ import qdrant_edge as edge
 from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse
 from pydantic import BaseModel
-from qdrant_client import models
+from qdrant_client.http import models
 
 
 class RefusedError(Exception):
@@ -115,10 +115,11 @@ def _record(one: Any) -> models.Record:
 
 
 def _query(wanted: models.QueryRequest) -> Any:
+    assert isinstance(wanted.query, models.NearestQuery)
     wanted_filter = wanted.filter or models.Filter()
     return edge.QueryRequest(
         limit=wanted.limit,
-        query=edge.Query.Nearest(wanted.query, using=wanted.using),
+        query=edge.Query.Nearest(wanted.query.nearest, using=wanted.using),
         with_payload=wanted.with_payload,
         filter=edge.Filter(
             must=[
