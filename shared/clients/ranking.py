@@ -16,7 +16,8 @@ from shared.settings import ServiceUrls
 
 
 class RankingClient:
-    """Any replica answers a request; a change of an item goes to every one of them."""
+    """Any replica answers a request. What changes what they serve goes to every one of them, and
+    raises what one answers with when all others have done it."""
 
     def __init__(self, services: ServiceUrls) -> None:
         self._http = ServiceHttp("ranking", services.ranking, services.timeout_s)
@@ -26,26 +27,26 @@ class RankingClient:
         return await self._http.call("POST", "/rank", RankResponse, body=request)
 
     async def upsert(self, request: UpsertItemsRequest) -> None:
-        """Raises what a replica answers with, when all others have the items."""
-        await self._everywhere("PUT", "/items", body=request)
+        await self._everywhere("PUT", "/items", Done, body=request)
 
     async def remove(self, catalog_id: str, item_id: str, *, version: int) -> None:
-        """Stop recommending an item; one of a newer version stays. Raises as `upsert` does."""
+        """Stop recommending an item; one of a newer version stays."""
         await self._everywhere(
             "DELETE",
             f"/items/{quote(item_id, safe='')}",
+            Done,
             params={"catalog_id": catalog_id, "version": version},
         )
 
-    async def load_bundle(self, bundle: BundleReference, *, timeout_s: float) -> BundleStatus:
+    async def load_bundle(self, bundle: BundleReference, *, timeout_s: float) -> None:
         """Load a bundle beside the live one and warm it up; it is not served from yet."""
-        return await self._http.call(
+        await self._everywhere(
             "POST", "/bundles/load", BundleStatus, body=bundle, timeout_s=timeout_s
         )
 
-    async def activate_bundle(self, bundle: BundleReference, *, timeout_s: float) -> BundleStatus:
+    async def activate_bundle(self, bundle: BundleReference, *, timeout_s: float) -> None:
         """Serve from a loaded bundle."""
-        return await self._http.call(
+        await self._everywhere(
             "POST", "/bundles/activate", BundleStatus, body=bundle, timeout_s=timeout_s
         )
 
@@ -56,18 +57,20 @@ class RankingClient:
         self,
         method: str,
         path: str,
+        response: type[BaseModel],
         *,
         body: BaseModel | None = None,
         params: dict[str, Any] | None = None,
+        timeout_s: float | None = None,
     ) -> None:
         urls = [""] if self._replicas is None else await replicas_of(self._replicas)
-        answers = await asyncio.gather(
-            *(
-                self._http.call(method, f"{url}{path}", Done, body=body, params=params)
-                for url in urls
-            ),
-            return_exceptions=True,
-        )
+        calls = [
+            self._http.call(
+                method, f"{url}{path}", response, body=body, params=params, timeout_s=timeout_s
+            )
+            for url in urls
+        ]
+        answers = await asyncio.gather(*calls, return_exceptions=True)
         errors = [answer for answer in answers if isinstance(answer, BaseException)]
         if errors:
             # That one does not have it is no reason to forget that another one could not be asked.

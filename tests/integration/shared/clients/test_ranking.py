@@ -1,4 +1,4 @@
-"""A change of an item reaches every replica of ranking, or the change is not done."""
+"""What ranking serves changes in every replica, or the change is not done."""
 
 from urllib.parse import urlsplit
 
@@ -7,6 +7,7 @@ import pytest
 from shared.clients import ranking as module
 from shared.clients.ranking import RankingClient
 from shared.clients.replicas import replicas_of
+from shared.contracts.common import BundleReference
 from shared.contracts.ranking import RankRequest, UpsertItemsRequest
 from shared.errors import UnavailableError
 from shared.settings import ServiceUrls
@@ -67,6 +68,15 @@ async def test_while_a_replica_is_away_the_others_have_the_item_and_the_change_i
     replicas[away].is_down = False
     await client.upsert(CHANGE)
     assert [known(replica) for replica in replicas] == [{"lamp"}, {"lamp"}]
+
+
+async def test_a_bundle_is_loaded_and_goes_live_in_every_replica(client, replicas):
+    bundle = BundleReference(catalog_id="default", version="20260102T000000-next")
+    await client.load_bundle(bundle, timeout_s=5)
+    await client.activate_bundle(bundle, timeout_s=5)
+    for replica in replicas:
+        assert bundle.version in replica.loaded
+        assert replica.active == {"default": bundle.version}
 
 
 async def test_one_replica_answers_a_request(client, replicas):
