@@ -46,6 +46,10 @@ class ServiceUrls(_Section):
     embedding: str = "http://127.0.0.1:8101"
     tokenization: str = "http://127.0.0.1:8102"
     ranking: str = "http://127.0.0.1:8103"
+    ranking_replicas: str | None = Field(
+        default=None,
+        description="where there are several: a URL whose host resolves to each of them",
+    )
     timeout_s: float = Field(default=10.0, gt=0)
 
 
