@@ -1,15 +1,16 @@
 """Every setting of the platform, read from the environment.
 
 `MMESID_DATABASE__URL` is `settings.database.url`: the prefix, then the path joined by two
-underscores. A variable that begins with the prefix and names no setting is refused, so that a
-misspelt one cannot be silently without effect.
+underscores. `MMESID_DATABASE__URL_FILE` names a file that holds the value instead: a secret. A
+variable that begins with the prefix and names no setting is refused, so that a misspelt one cannot
+be silently without effect.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -18,6 +19,7 @@ from shared.errors import InvalidInputError
 
 PREFIX = "MMESID_"
 DELIMITER = "__"
+IN_A_FILE = "_FILE"
 
 
 class _Section(BaseModel):
@@ -46,6 +48,10 @@ class ServiceUrls(_Section):
     embedding: str = "http://127.0.0.1:8101"
     tokenization: str = "http://127.0.0.1:8102"
     ranking: str = "http://127.0.0.1:8103"
+    gateway: str | None = Field(
+        default=None,
+        description="where the command line finds the API; None: the stack that runs here",
+    )
     timeout_s: float = Field(default=10.0, gt=0)
 
 
@@ -286,8 +292,36 @@ def refuse_unknown(variables: Iterable[str]) -> None:
     """Raises InvalidInputError for the first variable with our prefix that sets nothing."""
     known = known_variables()
     for variable in sorted(variables):
-        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+        name = variable.upper()
+        if name.startswith(PREFIX) and not {name, name.removesuffix(IN_A_FILE)} & known:
             raise InvalidInputError.of(variable, "no setting has this name")
+
+
+def values_in_files(variables: Mapping[str, str]) -> dict[str, Any]:
+    """The settings whose variables end in `_FILE`, nested as `Settings` takes them.
+
+    A line break at the end of a file is no part of the value.
+
+    Raises:
+        InvalidInputError: a file cannot be read, or the value is given in both ways.
+    """
+    nested: dict[str, Any] = {}
+    for variable, file in sorted(variables.items()):
+        name = variable.upper().removesuffix(IN_A_FILE)
+        if name == variable.upper() or name not in known_variables():
+            continue
+        if name in map(str.upper, variables):
+            raise InvalidInputError.of(variable, f"{name} is set, too")
+        try:
+            value = Path(file).read_text().removesuffix("\n")
+        except OSError as error:
+            raise InvalidInputError.of(variable, f"{file}: {error.strerror}") from error
+        *sections, key = name.removeprefix(PREFIX).lower().split(DELIMITER)
+        section = nested
+        for part in sections:
+            section = section.setdefault(part, {})
+        section[key] = value
+    return nested
 
 
 @cache
@@ -295,8 +329,8 @@ def load_settings() -> Settings:
     """The settings of this process, read once.
 
     Raises:
-        InvalidInputError: a variable with the prefix names no setting.
+        InvalidInputError: a variable with the prefix names no setting, or a file cannot be read.
         pydantic.ValidationError: a value is of the wrong kind.
     """
     refuse_unknown(os.environ)
-    return Settings()
+    return Settings(**values_in_files(os.environ))

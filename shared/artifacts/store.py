@@ -16,7 +16,8 @@ class ArtifactStore:
     """Files by path, such as `default/bundles/20260101T000000-ab12/manifest.json`."""
 
     def __init__(self, settings: ArtifactSettings) -> None:
-        self._fs, root = fsspec.core.url_to_fs(settings.url)
+        # A listing that is kept does not show what other processes wrote since.
+        self._fs, root = fsspec.core.url_to_fs(settings.url, use_listings_cache=False)
         self._root = str(root).rstrip("/")
         self._cache = settings.cache
 
