@@ -10,10 +10,15 @@ import os
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from shared.errors import InvalidInputError
 
@@ -244,6 +249,13 @@ class TrainingSettings(_Section):
     )
 
 
+class _Variables(EnvSettingsSource):
+    """The environment, and the files that it names."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return with_files(super()._load_env_vars())
+
+
 class Settings(BaseSettings):
     """All settings; each service reads the sections it needs."""
 
@@ -275,6 +287,18 @@ class Settings(BaseSettings):
     relay: RelaySettings = RelaySettings()
     training: TrainingSettings = TrainingSettings()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What a caller gives, then the environment."""
+        return init_settings, _Variables(settings_cls)
+
 
 def known_variables() -> set[str]:
     """The names of all environment variables that set something."""
@@ -297,31 +321,29 @@ def refuse_unknown(variables: Iterable[str]) -> None:
             raise InvalidInputError.of(variable, "no setting has this name")
 
 
-def values_in_files(variables: Mapping[str, str]) -> dict[str, Any]:
-    """The settings whose variables end in `_FILE`, nested as `Settings` takes them.
+def with_files(variables: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The variables, with those that end in `_FILE` as what is in their files.
 
     A line break at the end of a file is no part of the value.
 
     Raises:
         InvalidInputError: a file cannot be read, or the value is given in both ways.
     """
-    nested: dict[str, Any] = {}
-    for variable, file in sorted(variables.items()):
+    known = known_variables()
+    values = dict(variables)
+    for variable, file in variables.items():
         name = variable.upper().removesuffix(IN_A_FILE)
-        if name == variable.upper() or name not in known_variables():
+        if name == variable.upper() or name not in known or file is None:
             continue
         if name in map(str.upper, variables):
-            raise InvalidInputError.of(variable, f"{name} is set, too")
+            raise InvalidInputError.of(variable.upper(), f"{name} is set, too")
         try:
             value = Path(file).read_text().removesuffix("\n")
         except OSError as error:
-            raise InvalidInputError.of(variable, f"{file}: {error.strerror}") from error
-        *sections, key = name.removeprefix(PREFIX).lower().split(DELIMITER)
-        section = nested
-        for part in sections:
-            section = section.setdefault(part, {})
-        section[key] = value
-    return nested
+            raise InvalidInputError.of(variable.upper(), f"{file}: {error.strerror}") from error
+        del values[variable]
+        values[variable[: -len(IN_A_FILE)]] = value
+    return values
 
 
 @cache
@@ -333,4 +355,4 @@ def load_settings() -> Settings:
         pydantic.ValidationError: a value is of the wrong kind.
     """
     refuse_unknown(os.environ)
-    return Settings(**values_in_files(os.environ))
+    return Settings()

@@ -4,9 +4,8 @@ from shared.errors import InvalidInputError
 from shared.settings import (
     Settings,
     known_variables,
-    load_settings,
     refuse_unknown,
-    values_in_files,
+    with_files,
 )
 
 
@@ -43,24 +42,14 @@ def test_a_value_of_the_wrong_kind_is_refused(monkeypatch):
         Settings()
 
 
-@pytest.fixture
-def fresh_settings():
-    """Settings are read once a process: this test reads its own."""
-    load_settings.cache_clear()
-    yield load_settings
-    load_settings.cache_clear()
-
-
-def test_a_value_may_lie_in_a_file_beside_others_of_its_section(
-    fresh_settings, monkeypatch, tmp_path
-):
+def test_a_value_may_lie_in_a_file_beside_others_of_its_section(monkeypatch, tmp_path):
     secret = tmp_path / "database_url"
     secret.write_text("postgresql+psycopg://mmesid:secret@db/mmesid\n")
     monkeypatch.delenv("MMESID_DATABASE__URL", raising=False)
     monkeypatch.setenv("MMESID_DATABASE__URL_FILE", str(secret))
     monkeypatch.setenv("MMESID_DATABASE__POOL_SIZE", "3")
 
-    settings = fresh_settings()
+    settings = Settings()
 
     assert settings.database.url == "postgresql+psycopg://mmesid:secret@db/mmesid"
     assert settings.database.pool_size == 3
@@ -68,7 +57,7 @@ def test_a_value_may_lie_in_a_file_beside_others_of_its_section(
 
 def test_a_file_that_is_not_there_is_refused_by_its_variable(tmp_path):
     with pytest.raises(InvalidInputError, match="No such file") as caught:
-        values_in_files({"MMESID_REDIS__URL_FILE": str(tmp_path / "missing")})
+        with_files({"MMESID_REDIS__URL_FILE": str(tmp_path / "missing")})
 
     assert caught.value.fields[0].field == "MMESID_REDIS__URL_FILE"
 
@@ -77,7 +66,7 @@ def test_a_value_in_a_file_and_outside_of_it_is_refused(tmp_path):
     both = {"MMESID_REDIS__URL": "redis://a", "MMESID_REDIS__URL_FILE": str(tmp_path)}
 
     with pytest.raises(InvalidInputError, match="MMESID_REDIS__URL is set, too"):
-        values_in_files(both)
+        with_files(both)
 
 
 def test_a_misspelt_variable_of_a_file_is_refused():
