@@ -66,15 +66,19 @@ class Composed:
             server.folder.mkdir(exist_ok=True)
             shutil.copyfile(made / password, server.folder / "password")
             server.prepare()
-        self._mounted_secrets.mkdir(exist_ok=True)
+        self._make_for_services(self._mounted_secrets)
         for name in self._compose.secrets:
             text = self._without_names((made / name).read_text())
             (self._mounted_secrets / name).write_text(text)
         for name in self._compose.volumes:
-            folder = self.folder / "volumes" / name
-            folder.mkdir(parents=True, exist_ok=True)
-            if self._can_change_user:
-                os.chown(folder, *self._user_of(self._compose.services["gateway"]))
+            self._make_for_services(self.folder / "volumes" / name)
+
+    def _make_for_services(self, folder: Path) -> None:
+        """A folder for our services and nobody else."""
+        folder.mkdir(parents=True, exist_ok=True)
+        folder.chmod(0o700)
+        if self._can_change_user:
+            os.chown(folder, *self._user_of(self._compose.services["gateway"]))
 
     def services(self) -> list[Service]:
         """Every process, with what it needs to be ready before it."""
@@ -102,7 +106,10 @@ class Composed:
         service = self._compose.services[name]
         command = [*(service.entrypoint or ()), *(arguments or service.command or ())]
         return subprocess.run(
-            self._in_place(name, service, command), capture_output=True, text=True, check=False
+            [*self._as_user(service), *self._in_place(name, service, command)],
+            capture_output=True,
+            text=True,
+            check=False,
         )
 
     def _service(self, name: str, service: ComposeService) -> Service:
@@ -110,7 +117,10 @@ class Composed:
         url = None if probe is None else self._of_its_own(name, probe.group())
         return Service(
             name=name,
-            command=lambda: tethered(self._in_place(name, service, service.command_line)),
+            command=lambda: tethered(
+                self._in_place(name, service, service.command_line),
+                prefix=self._as_user(service),
+            ),
             ready=None if url is None else answers(url),
             needs=tuple(need for need in service.depends_on if need not in LEFT_OUT),
             one_shot=name in self._one_shots,
@@ -120,7 +130,7 @@ class Composed:
         )
 
     def _in_place(self, name: str, service: ComposeService, command: Sequence[str]) -> list[str]:
-        """The command with the file's environment and no other, under the file's user."""
+        """The command with the file's environment and no other."""
         environment = {
             "PATH": f"{Path(sys.executable).parent}:/usr/bin:/bin",
             "PYTHONPATH": str(CHECKOUT),
@@ -131,7 +141,6 @@ class Composed:
             **self._instead_of_qdrant(service.environment),
         }  # fmt: skip
         return [
-            *self._as_user(service),
             *("env", "-i", f"--chdir={self.folder / 'volumes' / 'cache'}"),
             *(f"{variable}={value}" for variable, value in environment.items()),
             *(self._here(name, service, part) for part in command),
@@ -219,19 +228,30 @@ def _as(user: int, group: int) -> list[str]:
 
 
 async def run_until_signalled(composed: Composed, on_line: OnLine) -> None:
-    """Start everything, say where the API is, stop on the first signal."""
+    """Start everything, say where the API is, stop on the first signal.
+
+    Raises:
+        ServiceFailedError: a service cannot be kept running; everything has been stopped.
+    """
     composed.prepare()
     supervisor = Supervisor(composed.services(), on_line=on_line)
     stop = asyncio.Event()
     for number in SIGNALS:
         asyncio.get_running_loop().add_signal_handler(number, stop.set)
-    playing = asyncio.gather(supervisor.start(), stop.wait())
-    try:
+
+    async def run() -> None:
         await supervisor.start()
         print(f"The API is at {composed.url('gateway')}", flush=True)
-        await stop.wait()
+        await supervisor.watch()
+
+    running, stopped = asyncio.create_task(run()), asyncio.create_task(stop.wait())
+    try:
+        await asyncio.wait({running, stopped}, return_when=asyncio.FIRST_COMPLETED)
+        if running.done():
+            running.result()
     finally:
-        playing.cancel()
+        running.cancel()
+        stopped.cancel()
         await supervisor.stop()
 
 
