@@ -35,6 +35,7 @@ LEFT_OUT = ("qdrant", "prometheus", "grafana")
 EMBEDDED = ("postgres", "valkey")
 ITSELF = re.compile(r"\b(?:127\.0\.0\.1|0\.0\.0\.0)\b")
 PORT = 8100
+CAPABILITIES = "-all,+dac_read_search"
 
 
 class Composed:
@@ -66,19 +67,25 @@ class Composed:
             server.folder.mkdir(exist_ok=True)
             shutil.copyfile(made / password, server.folder / "password")
             server.prepare()
-        self._make_for_services(self._mounted_secrets)
+        self._make_for(self._ours, self._mounted_secrets)
         for name in self._compose.secrets:
             text = self._without_names((made / name).read_text())
             (self._mounted_secrets / name).write_text(text)
+        owners = {
+            volume.source: service
+            for name, service in self._compose.services.items()
+            for volume in service.volumes
+            if name not in LEFT_OUT
+        }
         for name in self._compose.volumes:
-            self._make_for_services(self.folder / "volumes" / name)
+            self._make_for(owners.get(name, self._ours), self.folder / "volumes" / name)
 
-    def _make_for_services(self, folder: Path) -> None:
-        """A folder for our services and nobody else."""
+    def _make_for(self, service: ComposeService, folder: Path) -> None:
+        """A folder for the user of a service and nobody else."""
         folder.mkdir(parents=True, exist_ok=True)
         folder.chmod(0o700)
         if self._can_change_user:
-            os.chown(folder, *self._user_of(self._compose.services["gateway"]))
+            os.chown(folder, *_user_of(service))
 
     def services(self) -> list[Service]:
         """Every process, with what it needs to be ready before it."""
@@ -187,31 +194,27 @@ class Composed:
         }
 
     def _as_user(self, service: ComposeService) -> list[str]:
-        """Under the file's user and without any right of root's, where this machine lets us."""
+        """Under the file's user, where this machine lets us."""
         if not self._can_change_user:
             return []
-        user, group = self._user_of(service)
-        return _as(user, group)
+        return _as(*_user_of(service))
 
-    @staticmethod
-    def _user_of(service: ComposeService) -> tuple[int, int]:
-        user, _, group = (service.user or "0:0").partition(":")
-        return int(user), int(group)
+    @property
+    def _ours(self) -> ComposeService:
+        """One of ours: all have the same user."""
+        return self._compose.services["gateway"]
 
     @cached_property
     def _can_change_user(self) -> bool:
-        """Only root can; and the other user must be able to read the checkout and the Python."""
+        """Only root can, and not in every container."""
         if os.geteuid() != 0:
             return False
-        user, group = self._user_of(self._compose.services["gateway"])
-        check = [sys.executable, "-c", "import services.gateway"]
-        can_import = subprocess.run(
-            [*_as(user, group), *check], cwd=CHECKOUT, capture_output=True, check=False
+        # By way of `env`, as services are: what setpriv itself starts, it starts with more rights.
+        check = ["env", sys.executable, "-c", "import infra.local.composed"]
+        tried = subprocess.run(
+            [*_as(*_user_of(self._ours)), *check], cwd=CHECKOUT, capture_output=True, check=False
         )
-        can_enter = subprocess.run(
-            [*_as(user, group), "test", "-x", str(self.folder)], capture_output=True, check=False
-        )
-        return can_import.returncode == 0 and can_enter.returncode == 0
+        return tried.returncode == 0
 
     def _postgres_is_ready(self) -> bool:
         if not self._postgres.is_ready():
@@ -220,10 +223,18 @@ class Composed:
         return True
 
 
+def _user_of(service: ComposeService) -> tuple[int, int]:
+    user, _, group = (service.user or "0:0").partition(":")
+    return int(user), int(group)
+
+
 def _as(user: int, group: int) -> list[str]:
+    """Without any right of root's but that to read: Python and the checkout may lie in a folder
+    that is closed to others."""
     return [
-        *("setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups"),
-        *("--bounding-set=-all", "--inh-caps=-all", "--no-new-privs", "--"),
+        *("setpriv", f"--reuid={user}", f"--regid={group}", "--clear-groups", "--no-new-privs"),
+        *(f"--{kind}={CAPABILITIES}" for kind in ("bounding-set", "inh-caps", "ambient-caps")),
+        "--",
     ]
 
 
