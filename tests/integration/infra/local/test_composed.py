@@ -42,9 +42,11 @@ def folder():
 
 @pytest.fixture(scope="module")
 def lines(folder):
-    """What the processes write; shown when a test of this module fails in CI."""
+    """Takes what the processes write."""
     with (folder / "log").open("a", buffering=1) as log:
         yield lambda name, line: print(f"{name:<14} {line}", file=log)
+    if os.environ.get("CI"):
+        print((folder / "log").read_text(errors="replace")[-10_000:])
 
 
 @pytest.fixture(scope="module")
@@ -217,13 +219,10 @@ async def test_every_service_can_be_restarted_without_a_lost_request(composed, a
     await asyncio.gather(*clients)
 
     assert {"gateway", "relay", "embedding", "tokenization", "ranking", "worker-cpu"} <= {*ours}
-    assert set(answers) - TRY_AGAIN <= {200, 201, 202, *_connection_errors(answers)}, answers
+    statuses = {answer for answer in answers if isinstance(answer, int)}
+    assert statuses - TRY_AGAIN <= {200, 201, 202}, answers
     for item_id in posted:
         deadline = time.monotonic() + PATIENCE_S
         while (item := (await api.get(f"/v1/items/{item_id}")).json())["status"] != "ready":
             assert time.monotonic() < deadline, item
             await asyncio.sleep(0.1)
-
-
-def _connection_errors(answers: Counter) -> set:
-    return {answer for answer in answers if isinstance(answer, str)}
