@@ -47,8 +47,9 @@ class Composed:
         block = f"127.{1 + secrets.randbelow(254)}.{secrets.randbelow(256)}"
         names = self._compose.services
         self.addresses = {name: f"{block}.{1 + place}" for place, name in enumerate(names)}
-        self._postgres = PostgresServer(self.folder / "postgres", choose_port())
-        self._valkey = ValkeyServer(self.folder / "valkey", choose_port())
+        port = choose_port()
+        self._postgres = PostgresServer(self.folder / "postgres", port)
+        self._valkey = ValkeyServer(self.folder / "valkey", choose_port(taken=frozenset({port})))
 
     def url(self, service: str) -> str:
         return f"http://{self.addresses[service]}:{PORT}"
