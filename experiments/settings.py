@@ -113,8 +113,9 @@ def _changed(document: Mapping[str, Any], changes: Mapping[str, Any]) -> dict[st
     changed = dict(document)
     for name, change in changes.items():
         before = changed.get(name)
-        both = isinstance(before, Mapping) and isinstance(change, Mapping)
-        changed[name] = _changed(before, change) if both else change
+        if isinstance(before, Mapping) and isinstance(change, Mapping):
+            change = _changed(before, change)
+        changed[name] = change
     return changed
 
 

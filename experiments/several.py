@@ -1,10 +1,10 @@
-"""python -m experiments.several LIST.yaml --work DIR --device cuda --processes 16
+"""python -m experiments.several LIST.yaml --data DIR --work DIR --device cuda --processes 18
 
 Cells of several tables in one go, most wanted first: for a machine that is lent by the minute
 (`timeout 300 python -m ...`). `experiments.run` with the same --work then prints the tables, and
 computes what was not finished.
 
-LIST.yaml:
+LIST.yaml, such as all_tables.yaml beside this file:
   - {study: table3, data: amazon-beauty, settings: beauty.yaml, methods: [SASRec], seeds: [0, 1]}
 """
 
@@ -27,7 +27,8 @@ from experiments.workers import Place, workers
 
 @dataclass(frozen=True)
 class Wanted:
-    """A line of the list. methods: all of the study where none is named."""
+    """A line of the list. data: a folder in --data. settings: a file beside the list. methods: all
+    of the study where none is named."""
 
     study: str
     data: str
@@ -43,6 +44,7 @@ class Wanted:
 
 def several(
     wanted: Annotated[Path, typer.Argument(help="A YAML list; see the module.")],
+    data: Annotated[Path, typer.Option(help="The folder of the data sets.")],
     work: Annotated[Path, typer.Option(help="Keeps what is finished.")],
     device: Annotated[str, typer.Option(help="Where models train: cpu, cuda.")] = "cpu",
     processes: Annotated[int, typer.Option(min=1)] = 1,
@@ -57,7 +59,7 @@ def several(
     with workers(processes) as pool:
         asked: dict[Future[Cell], str] = {}
         for line in lines:
-            place = Place(Path(line.data), Path(line.settings), work, device)
+            place = Place(data / line.data, wanted.parent / line.settings, work, device)
             for method, seed in line.cells():
                 name = f"{Path(line.settings).stem}, {method.name}, seed {seed}"
                 asked[pool.compute(compute_cell, place, method, seed)] = name

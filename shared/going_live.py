@@ -136,6 +136,6 @@ class GoingLive:
 
 async def _mark_ready(session: AsyncSession, catalog_id: str, versions: Mapping[str, int]) -> None:
     items, outbox = ItemRepository(session, catalog_id), OutboxRepository(session)
-    for chunk in in_chunks(list(versions.items())):
+    for chunk in in_chunks(versions.items()):
         ready = await items.mark_ready(dict(chunk))
         await outbox.remove(catalog_id, {item: version for item, version in chunk if item in ready})

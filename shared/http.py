@@ -26,6 +26,8 @@ from shared.errors import (
 from shared.settings import ServerSettings
 
 PROBLEM_JSON = "application/problem+json"
+# What a process that is told to end has for the requests that it has begun with.
+FINISH_WITHIN_S = 10
 
 Result = TypeVar("Result")
 
@@ -199,5 +201,5 @@ def serve(app: FastAPI, server: ServerSettings) -> None:
         port=server.port,
         log_config=None,
         access_log=False,
-        timeout_graceful_shutdown=10,
+        timeout_graceful_shutdown=FINISH_WITHIN_S,
     )

@@ -14,8 +14,13 @@ EVENT_TYPES: tuple[EventType, ...] = get_args(EventType)
 
 def is_positive(event_type: EventType, rating: float | None, rule: EventSettings) -> bool:
     """Whether an event says that the user wants such items."""
+    return weighs_enough(event_type, rule) and (rating is None or rating > rule.positive_above)
+
+
+def weighs_enough(event_type: EventType, rule: EventSettings) -> bool:
+    """Whether events of a kind are positives, but for those with a low rating."""
     weight: float = getattr(rule.weights, event_type)
-    return weight >= rule.minimum_weight and (rating is None or rating > rule.positive_above)
+    return weight >= rule.minimum_weight
 
 
 class Positives:

@@ -57,6 +57,10 @@ class ServiceUrls(_Section):
         default=None,
         description="where the command line finds the API; None: the stack that runs here",
     )
+    ranking_replicas: str | None = Field(
+        default=None,
+        description="where there are several: a URL whose host resolves to each of them",
+    )
     timeout_s: float = Field(default=10.0, gt=0)
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from torch import nn
+from torch import Tensor, nn
 
 from benchmarks.ranking_parts.shapes import Shape
 from shared.artifacts.bundle import (
@@ -70,7 +70,11 @@ class MadeUp:
 def write_made_up_bundle(folder: Path, shape: Shape, items: int, *, seed: int = 0) -> MadeUp:
     """Write a bundle of `items` items into a new folder. The shape's checkpoint must exist."""
     torch.manual_seed(seed)
-    ranker = _made_up_ranker(shape, items, seed)
+    generator = torch.Generator().manual_seed(seed)
+    embeddings = {
+        j: torch.randn(items, d, generator=generator) for j, d in widths_of(items).items()
+    }
+    ranker = made_up_ranker(shape, embeddings, seed=seed)
     ranker.save(folder / "ranker")
     encoder = ranker.item_encoder
     item_ids = [f"item-{row}" for row in range(items)]
@@ -104,17 +108,16 @@ def _llm_bytes(ranker: Ranker) -> int:
     )
 
 
-def _made_up_ranker(shape: Shape, items: int, seed: int) -> Ranker:
+def made_up_ranker(shape: Shape, embeddings: Mapping[Modality, Tensor], *, seed: int = 0) -> Ranker:
+    """Random weights over E_j [I, D_j] and random codes; its adapter changes the model."""
     base = load_base(shape.base)
     vocabulary, dimension = base.model.get_input_embeddings().weight.shape
+    items = len(next(iter(embeddings.values())))
     generator = torch.Generator().manual_seed(seed)
     encoder = ItemEncoder(
-        {
-            j: torch.randn(items, width, generator=generator)
-            for j, width in widths_of(items).items()
-        },
-        {j: torch.randint(CODES, (items, LEVELS), generator=generator) for j in Modality},
-        {j: torch.randn(LEVELS, CODES, dimension, generator=generator) for j in Modality},
+        embeddings,
+        {j: torch.randint(CODES, (items, LEVELS), generator=generator) for j in embeddings},
+        {j: torch.randn(LEVELS, CODES, dimension, generator=generator) for j in embeddings},
     )
     frequency = torch.from_numpy(np.ceil(popularity(items) * 20 * items).astype(np.int64))
     ranker = Ranker(

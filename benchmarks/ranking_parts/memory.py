@@ -10,10 +10,11 @@ def family_pss_bytes(pid: int | None = None) -> int:
     Raises OSError where the kernel does not tell (smaps_rollup is Linux's, since 4.14).
     """
     own = os.getpid() if pid is None else pid
-    return _pss_bytes(own) + sum(_pss_or_gone(child) for child in _descendants(own))
+    return _pss_bytes(own) + sum(_pss_or_gone(child) for child in descendants(own))
 
 
-def _descendants(pid: int) -> list[int]:
+def descendants(pid: int) -> list[int]:
+    """The processes that a process started, and theirs."""
     found: list[int] = []
     for path in Path(f"/proc/{pid}/task").glob("*/children"):
         try:
@@ -21,7 +22,7 @@ def _descendants(pid: int) -> list[int]:
         except OSError:
             continue  # the thread ended since
         for child in children:
-            found += [child, *_descendants(child)]
+            found += [child, *descendants(child)]
     return found
 
 

@@ -195,8 +195,8 @@ class Tiger(nn.Module):
 
     def _code_table(self) -> Tensor:
         """[P, S, D]: a code is written with the embedding that it is read with, scaled as in T5."""
-        table: Tensor = self.t5.shared.weight[1:].view(self.levels, self.size, -1)
-        return table * self.config.dimension**-0.5
+        table: Tensor = self.t5.shared.weight[1:] * self.config.dimension**-0.5
+        return table.view(self.levels, self.size, -1)
 
     def _item_of_token(self, length: int) -> Tensor:
         """[1 + n P]: 0 for BEGIN, then the number of each code's item, from 1 on."""

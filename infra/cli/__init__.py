@@ -2,6 +2,7 @@
 
 import typer
 
+from infra.cli.backfills import backfills
 from infra.cli.bundles import activate, bundles, rollback
 from infra.cli.checks import test
 from infra.cli.data import import_data
@@ -30,5 +31,11 @@ for passing_on in (test, experiment):
         add_help_option=False,
         context_settings={"allow_extra_args": True, "ignore_unknown_options": True},
     )(passing_on)
-for name, group in (("runs", runs), ("bundles", bundles), ("events", events), ("keys", keys)):
+for name, group in (
+    ("runs", runs),
+    ("backfills", backfills),
+    ("bundles", bundles),
+    ("events", events),
+    ("keys", keys),
+):
     app.add_typer(group, name=name)

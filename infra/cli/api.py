@@ -14,6 +14,8 @@ from shared.contracts.admin import (
     BundleActivate,
     BundleMetrics,
     Bundles,
+    EmbeddingBackfill,
+    EmbeddingBackfills,
     Traffic,
     TrafficUpdate,
     Training,
@@ -42,6 +44,7 @@ RUNS = "/v1/admin/trainings"
 BUNDLES = "/v1/admin/bundles"
 TRAFFIC = "/v1/admin/traffic"
 SCHEDULE = "/v1/admin/training-schedule"
+BACKFILLS = "/v1/admin/embedding-backfills"
 
 Answer = TypeVar("Answer", bound=BaseModel)
 
@@ -129,6 +132,19 @@ class Api:
 
     async def remove_training_schedule(self) -> None:
         await self._request("DELETE", SCHEDULE)
+
+    async def start_backfill(self) -> EmbeddingBackfill:
+        return await self._call("POST", BACKFILLS, EmbeddingBackfill)
+
+    async def backfill(self, backfill_id: UUID) -> EmbeddingBackfill:
+        return await self._call("GET", f"{BACKFILLS}/{backfill_id}", EmbeddingBackfill)
+
+    async def backfills(self, *, limit: int) -> EmbeddingBackfills:
+        """Newest first."""
+        return await self._call("GET", BACKFILLS, EmbeddingBackfills, params={"limit": limit})
+
+    async def cancel_backfill(self, backfill_id: UUID) -> EmbeddingBackfill:
+        return await self._call("POST", f"{BACKFILLS}/{backfill_id}/cancel", EmbeddingBackfill)
 
     async def bundles(self) -> Bundles:
         return await self._call("GET", BUNDLES, Bundles)

@@ -122,7 +122,7 @@ async def open_resources(settings: Settings) -> AsyncIterator[Resources]:
                 positives=settings.events,
             ),
             trainings=trainings,
-            training_estimator=TrainingEstimator(database, embedding),
+            training_estimator=TrainingEstimator(database, embedding, settings.events),
             training_watcher=TrainingWatcher(database),
             training_schedules=TrainingSchedules(database, trainings),
             backfills=Backfills(database, embedding, settings.training),

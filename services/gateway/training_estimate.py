@@ -17,6 +17,7 @@ from shared.database.tables import TrainingRunRow
 from shared.database.training_runs import TrainingRunRepository
 from shared.errors import MmesidError
 from shared.modeling.modality import Modality
+from shared.settings import EventSettings
 
 # What the work of a stage grows with; of one not named here, with the interactions.
 SCALED_BY: Mapping[str, ScaledBy] = {
@@ -30,15 +31,19 @@ LOOKED_AT = 20
 
 
 class TrainingEstimator:
-    def __init__(self, database: Database, embedding: EmbeddingClient) -> None:
+    def __init__(
+        self, database: Database, embedding: EmbeddingClient, positives: EventSettings
+    ) -> None:
         self._database = database
         self._embedding = embedding
+        self._positives = positives
 
     async def estimate(self, catalog_id: str) -> TrainingEstimate:
         """By the seconds of the newest succeeded run, scaled by how the data has grown since."""
         revisions = await self._revisions()
         async with self._database.transaction() as session:
-            totals = await InteractionRepository(session, catalog_id).to_learn_from()
+            interactions = InteractionRepository(session, catalog_id)
+            totals = await interactions.to_learn_from(self._positives)
             to_embed = None
             if revisions is not None:
                 embeddings = EmbeddingRepository(session, catalog_id)

@@ -3,7 +3,7 @@
 from typing import Self
 
 import numpy as np
-from prometheus_client import Counter
+from prometheus_client import Counter, Gauge
 
 from services.ranking.catching_up import catch_up
 from services.ranking.item_rows import NewItem
@@ -23,6 +23,9 @@ RANKED = Counter(
     "mmesid_ranked_total",
     "Answered requests, by what ranked and why it was not the ranker.",
     ["source", "fallback"],
+)
+WAITING = Gauge(
+    "mmesid_ranking_waiting_requests", "Requests without an answer yet: queued or being computed."
 )
 
 
@@ -71,7 +74,10 @@ class RankingService:
         deadline_s = self._settings.ranking.deadline_s
         if request.deadline_ms is not None:
             deadline_s = request.deadline_ms / 1000
-        with self.follower.use(request.catalog_id, request.bundle) as bundle:
+        with (
+            self.follower.use(request.catalog_id, request.bundle) as bundle,
+            WAITING.track_inprogress(),
+        ):
             response = await recommend(bundle, request, deadline_s=deadline_s)
         RANKED.labels(response.source, response.fallback or "none").inc()
         return response

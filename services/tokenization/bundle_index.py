@@ -58,6 +58,7 @@ class BundleIndex:
         self.collection = collection
         self._versions: dict[str, int] = {}
         self._removed: dict[str, int] = {}
+        self._is_being_built = False
         self._changing = asyncio.Lock()
 
     def __len__(self) -> int:
@@ -78,9 +79,11 @@ class BundleIndex:
             {modality.value: size for modality, size in dimensions.items()},
             keywords=[LEARNED],
         )
+        self._is_being_built = True
 
     async def complete(self) -> None:
         """Make searches fast, and mark the collection as built."""
+        self._is_being_built = False
         await self._store.optimize(self.collection)
         await self._store.switch_alias(completeness_of(self.collection), self.collection)
 
@@ -95,7 +98,11 @@ class BundleIndex:
             in_turn = sorted(items, key=lambda item: item.version)
             newest = {item.item_id: item for item in in_turn if self._is_news(item)}
             if newest:
-                await self._store.upsert(self.collection, [_point(i) for i in newest.values()])
+                await self._store.upsert(
+                    self.collection,
+                    [_point(item) for item in newest.values()],
+                    more_follow=self._is_being_built,
+                )
                 self._versions.update((i.item_id, i.version) for i in newest.values())
 
     async def remove(self, versions: Mapping[str, int]) -> None:

@@ -5,6 +5,7 @@ from datetime import timedelta
 import structlog
 
 from services.training.resources import Resources
+from shared.database.forgotten_users import ForgottenUserRepository
 from shared.database.recommendations import RecommendationRepository
 
 AT_A_TIME = 5000
@@ -13,7 +14,11 @@ log = structlog.get_logger()
 
 
 async def forget_recommendations(resources: Resources) -> int:
-    """Remove those older than `gateway.keep_recommendations_days`; returns how many there were."""
+    """Remove those older than `gateway.keep_recommendations_days`; returns how many there were.
+
+    One that old goes even if a gateway writes it late, so who was forgotten before that needs to be
+    remembered no longer.
+    """
     days = timedelta(days=resources.settings.gateway.keep_recommendations_days)
     forgotten = 0
     while True:
@@ -22,6 +27,8 @@ async def forget_recommendations(resources: Resources) -> int:
         forgotten += removed
         if removed < AT_A_TIME:
             break
+    async with resources.database.transaction() as session:
+        await ForgottenUserRepository(session).remove_older(days)
     if forgotten:
         log.info("lists given long ago forgotten", lists=forgotten)
     return forgotten

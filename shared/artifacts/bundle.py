@@ -24,6 +24,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict
@@ -184,14 +185,13 @@ def write_sids(
 
 def read_sids(folder: Path, item_ids: Sequence[str]) -> dict[Modality, NDArray[np.int64]]:
     """Codes [I, L] a modality, in the order of `item_ids`."""
-    columns = pq.read_table(folder / "sids.parquet").to_pydict()
+    table = pq.read_table(folder / "sids.parquet")
     place = {item_id: row for row, item_id in enumerate(item_ids)}
     codes: dict[Modality, NDArray[np.int64]] = {}
-    for item_id, name, values in zip(
-        columns["item_id"], columns["modality"], columns["codes"], strict=True
-    ):
-        table = codes.setdefault(
-            Modality(name), np.zeros((len(item_ids), len(values)), dtype=np.int64)
-        )
-        table[place[item_id]] = values
+    for name in pc.unique(table["modality"]).to_pylist():
+        part = table.filter(pc.equal(table["modality"], name))
+        rows = [place[item_id] for item_id in part["item_id"].to_pylist()]
+        values = part["codes"].combine_chunks().flatten().to_numpy().reshape(len(rows), -1)
+        codes[Modality(name)] = np.zeros((len(item_ids), values.shape[1]), dtype=np.int64)
+        codes[Modality(name)][rows] = values
     return codes

@@ -28,7 +28,7 @@ class ServiceHttp:
         params: dict[str, Any] | None = None,
         timeout_s: float | None = None,
     ) -> Response:
-        """Send `body`, return the answer as `response`.
+        """Send `body`, return the answer as `response`. A `path` with a host goes there.
 
         Raises:
             UnavailableError: the service cannot be reached, or does not answer in time.

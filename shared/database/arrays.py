@@ -5,6 +5,7 @@ one, and the statement is as short for many values as for few.
 """
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import TypeVar
 
 from sqlalchemy import ColumnElement, TableValuedAlias, Text, any_, func, literal
@@ -33,7 +34,8 @@ def rows_of(table: type[Base], columns: Mapping[str, Sequence[object]]) -> Table
     return func.unnest(*arrays).table_valued(*columns, name="given").render_derived()
 
 
-def in_chunks(rows: Sequence[Row], size: int = ROWS_A_STATEMENT) -> Iterator[Sequence[Row]]:
+def in_chunks(rows: Iterable[Row], size: int = ROWS_A_STATEMENT) -> Iterator[list[Row]]:
     """The rows in pieces that one statement can take."""
-    for start in range(0, len(rows), size):
-        yield rows[start : start + size]
+    remaining = iter(rows)
+    while chunk := list(islice(remaining, size)):
+        yield chunk

@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import ColumnElement, and_, delete, exists, func, or_, select
+from sqlalchemy import ColumnElement, and_, delete, exists, func, literal, or_, select
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.arrays import is_one_of
+from shared.database.arrays import in_chunks, is_one_of, rows_of
 from shared.database.tables import ItemEmbeddingRow, ItemRow
 from shared.database.vectors import from_bytes, to_bytes
 from shared.modeling.modality import Modality
@@ -34,28 +34,35 @@ class EmbeddingRepository:
         self._catalog_id = catalog_id
 
     async def put(self, vectors: Sequence[ItemVector]) -> None:
-        """Store vectors; one made from an older version of an item never replaces a newer one."""
-        if not vectors:
-            return
-        statement = insert(ItemEmbeddingRow)
+        """Store vectors; one made from an older version of an item never replaces a newer one.
+
+        No two of an item may have the same modality and revision.
+        """
+        for chunk in in_chunks(vectors):
+            await self._put(chunk)
+
+    async def _put(self, vectors: Sequence[ItemVector]) -> None:
+        given = rows_of(
+            ItemEmbeddingRow,
+            {
+                "item_id": [vector.item_id for vector in vectors],
+                "modality": [vector.modality.value for vector in vectors],
+                "revision": [vector.revision for vector in vectors],
+                "item_version": [vector.item_version for vector in vectors],
+                "vector": [to_bytes(vector.vector) for vector in vectors],
+            },
+        )
+        statement = insert(ItemEmbeddingRow).from_select(
+            ["catalog_id", *given.columns.keys()],
+            select(literal(self._catalog_id), *given.columns),
+        )
         fresh = statement.excluded
         await self._session.execute(
             statement.on_conflict_do_update(
                 index_elements=["catalog_id", "item_id", "modality", "revision"],
                 set_={"item_version": fresh.item_version, "vector": fresh.vector},
                 where=ItemEmbeddingRow.item_version <= fresh.item_version,
-            ),
-            [
-                {
-                    "catalog_id": self._catalog_id,
-                    "item_id": vector.item_id,
-                    "modality": vector.modality.value,
-                    "revision": vector.revision,
-                    "item_version": vector.item_version,
-                    "vector": to_bytes(vector.vector),
-                }
-                for vector in vectors
-            ],
+            )
         )
 
     async def of_items(

@@ -3,14 +3,26 @@
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
+from typing import Any
 
-from sqlalchemy import distinct, func, literal, select, tuple_
+from sqlalchemy import (
+    BigInteger,
+    ColumnElement,
+    Text,
+    cast,
+    distinct,
+    func,
+    literal,
+    or_,
+    select,
+    tuple_,
+)
 from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.arrays import rows_of
 from shared.database.tables import InteractionRow, ItemRow
-from shared.positives import EventType, Positives
+from shared.positives import EVENT_TYPES, EventType, Positives, weighs_enough
 from shared.settings import EventSettings
 
 # Of a user who looks at one item all day, no more than this is read for one recommendation.
@@ -33,6 +45,17 @@ class Totals:
     users: int
     items: int
     interactions: int
+
+
+@dataclass(frozen=True)
+class Mark:
+    """The interactions that had arrived at a time: `newest_id` is the last of them, if any.
+
+    Transactions before `transaction` may still be storing some with smaller ids.
+    """
+
+    newest_id: int | None
+    transaction: int
 
 
 class InteractionRepository:
@@ -73,8 +96,10 @@ class InteractionRepository:
         return [id_ in new for id_ in ids]
 
     async def _next_ids(self, count: int) -> list[int]:
+        """The transaction gets its number before the first id, as `is_settled` supposes."""
         sequence = func.pg_get_serial_sequence(InteractionRow.__tablename__, "id")
         numbers = func.generate_series(1, count).table_valued("number")
+        await self._session.execute(select(cast(func.pg_current_xact_id(), Text)))
         statement = select(func.nextval(sequence)).select_from(numbers)
         return sorted((await self._session.execute(statement)).scalars())
 
@@ -146,47 +171,70 @@ class InteractionRepository:
             statement = statement.where(place < tuple_(*before))
         return list((await self._session.execute(statement)).scalars())
 
-    async def newest_id(self) -> int | None:
-        """The id of the interaction that arrived last, if there is any."""
-        statement = select(func.max(InteractionRow.id)).where(
-            InteractionRow.catalog_id == self._catalog_id
+    async def mark(self) -> Mark:
+        """What has arrived by now."""
+        newest = (
+            select(func.max(InteractionRow.id))
+            .where(InteractionRow.catalog_id == self._catalog_id)
+            .scalar_subquery()
         )
-        return (await self._session.execute(statement)).scalar_one()
+        statement = select(newest, _number(func.pg_current_xact_id()))
+        newest_id, transaction = (await self._session.execute(statement)).one()
+        return Mark(newest_id, transaction)
 
-    async def to_learn_from(self) -> Totals:
-        """What a snapshot would hold now: of users with two interactions at least, those with items
+    async def is_settled(self, mark: Mark) -> bool:
+        """Whether nothing will be stored any more with an id up to the mark's.
+
+        To be asked in another transaction than the mark was made in.
+        """
+        oldest_running = _number(func.pg_snapshot_xmin(func.pg_current_snapshot()))
+        return bool(
+            (await self._session.execute(select(oldest_running > mark.transaction))).scalar_one()
+        )
+
+    async def to_learn_from(self, rule: EventSettings) -> Totals:
+        """What a snapshot would hold now: of users with two positions at least, those with items
         that are neither deleted nor failed."""
-        per_user = (
-            select(func.count().label("interactions"))
-            .select_from(InteractionRow)
-            .join(
-                ItemRow,
-                (ItemRow.catalog_id == InteractionRow.catalog_id)
-                & (ItemRow.item_id == InteractionRow.item_id),
-            )
+        before = func.lag(InteractionRow.item_id).over(
+            partition_by=InteractionRow.user_id,
+            order_by=(InteractionRow.occurred_at, InteractionRow.id),
+        )
+        positives = (
+            select(InteractionRow.user_id, InteractionRow.item_id, before.label("item_before"))
             .where(
                 InteractionRow.catalog_id == self._catalog_id,
+                InteractionRow.event_type.in_(
+                    [kind for kind in EVENT_TYPES if weighs_enough(kind, rule)]
+                ),
+                or_(InteractionRow.rating.is_(None), InteractionRow.rating > rule.positive_above),
+            )
+            .subquery()
+        )
+        items = (
+            select(ItemRow.item_id)
+            .where(
+                ItemRow.catalog_id == self._catalog_id,
                 ItemRow.deleted_at.is_(None),
                 ItemRow.status != "failed",
             )
-            .group_by(InteractionRow.user_id)
+            .cte()
+        )
+        per_user = (
+            select(func.count().label("positions"))
+            .select_from(positives)
+            .join(items, items.c.item_id == positives.c.item_id)
+            .where(positives.c.item_id.is_distinct_from(positives.c.item_before))
+            .group_by(positives.c.user_id)
             .having(func.count() > 1)
             .subquery()
         )
-        items = select(func.count()).where(
-            ItemRow.catalog_id == self._catalog_id,
-            ItemRow.deleted_at.is_(None),
-            ItemRow.status != "failed",
-        )
         statement = select(
-            func.count(), func.coalesce(func.sum(per_user.c.interactions), 0)
+            func.count(),
+            func.coalesce(func.sum(per_user.c.positions), 0),
+            select(func.count()).select_from(items).scalar_subquery(),
         ).select_from(per_user)
-        users, interactions = (await self._session.execute(statement)).one()
-        return Totals(
-            users=users,
-            items=(await self._session.execute(items)).scalar_one(),
-            interactions=int(interactions),
-        )
+        users, interactions, of_items = (await self._session.execute(statement)).one()
+        return Totals(users=users, items=of_items, interactions=int(interactions))
 
     async def count_after(self, interaction_id: int, *, at_most: int) -> int:
         """How many were stored after one; counting ends at `at_most`."""
@@ -208,3 +256,8 @@ class InteractionRepository:
         ).where(InteractionRow.catalog_id == self._catalog_id)
         users, items, interactions = (await self._session.execute(statement)).one()
         return Totals(users=users, items=items, interactions=interactions)
+
+
+def _number(transaction: ColumnElement[Any]) -> ColumnElement[int]:
+    """Of Postgres's 64-bit numbers of transactions, which become a number only by way of a text."""
+    return cast(cast(transaction, Text), BigInteger)

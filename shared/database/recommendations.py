@@ -1,7 +1,7 @@
 """Lists that were given, and what came of them."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timedelta
 
 from sqlalchemy import (
@@ -20,11 +20,15 @@ from sqlalchemy.dialects.postgresql import insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from shared.database.arrays import in_chunks, is_one_of
+from shared.database.forgotten_users import ForgottenUserRepository
 from shared.database.tables import InteractionRow, ItemRow, RecommendationRow
 
 # What somebody does with an item that a list made them look at; a view may be the list itself.
 CLICKS = ("click", "cart", "purchase", "interaction", "rating")
 CONVERSION = "purchase"
+
+# By how much the clock of a gateway may be ahead of the database's.
+CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 @dataclass(frozen=True)
@@ -72,11 +76,27 @@ class RecommendationRepository:
         self._session = session
 
     async def add(self, given: Sequence[GivenRecommendation]) -> None:
-        """Store lists; one that is stored already stays as it is."""
-        for rows in in_chunks(given):
+        """Store lists; one that is stored already stays as it is. One whose user was forgotten
+        since it was given is nobody's."""
+        for rows in in_chunks(await self._without_forgotten_users(given)):
             await self._session.execute(
                 insert(RecommendationRow).on_conflict_do_nothing(), [asdict(row) for row in rows]
             )
+
+    async def _without_forgotten_users(
+        self, given: Sequence[GivenRecommendation]
+    ) -> list[GivenRecommendation]:
+        users = {(row.catalog_id, row.user_id) for row in given if row.user_id is not None}
+        forgotten = await ForgottenUserRepository(self._session).when(users)
+        latest = {user: at + CLOCKS_DIFFER for user, at in forgotten.items()}
+        return [
+            replace(row, user_id=None)
+            if row.user_id is not None
+            and (row.catalog_id, row.user_id) in latest
+            and row.served_at <= latest[row.catalog_id, row.user_id]
+            else row
+            for row in given
+        ]
 
     async def lists(
         self, catalog_id: str, bundle: str, *, since: datetime | None, until: datetime | None

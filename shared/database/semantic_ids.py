@@ -1,13 +1,14 @@
 """Semantic IDs of items, one row an item and bundle."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
-from sqlalchemy import Select, select
-from sqlalchemy.dialects.postgresql import insert
+from sqlalchemy import Select, func, literal, select, text
+from sqlalchemy.dialects.postgresql import JSONB, insert
 from sqlalchemy.ext.asyncio import AsyncSession
 
-from shared.database.arrays import is_one_of
+from shared.database.arrays import in_chunks, is_one_of
 from shared.database.tables import ItemRow, SemanticIdRow
 from shared.modeling.modality import Modality
 
@@ -30,33 +31,37 @@ class SemanticIdRepository:
         self._session = session
         self._catalog_id = catalog_id
 
-    async def put(self, bundle: str, rows: Sequence[ItemSemanticIds]) -> None:
-        """Store semantic IDs; those of an older item version never replace a newer one's."""
-        if not rows:
-            return
-        statement = insert(SemanticIdRow)
+    async def put(self, bundle: str, rows: Iterable[ItemSemanticIds]) -> None:
+        """Store semantic IDs; those of an older item version never replace a newer one's.
+
+        The items must differ from one another.
+        """
+        for chunk in in_chunks(rows):
+            await self._put(bundle, chunk)
+
+    async def _put(self, bundle: str, rows: Sequence[ItemSemanticIds]) -> None:
+        given = (
+            func.jsonb_to_recordset(literal([_as_json(row) for row in rows], JSONB))
+            .table_valued(*(SemanticIdRow.__table__.c[name] for name in _COLUMNS), name="given")
+            .render_derived(with_types=True)
+        )
+        statement = insert(SemanticIdRow).from_select(
+            ["catalog_id", "bundle", *_COLUMNS],
+            select(literal(self._catalog_id), literal(bundle), *given.columns),
+        )
         fresh = statement.excluded
         await self._session.execute(
             statement.on_conflict_do_update(
                 index_elements=["catalog_id", "bundle", "item_id"],
-                set_={
-                    name: fresh[name] for name in ("item_version", "codes", "imputed", "neighbours")
-                },
+                set_={name: fresh[name] for name in _COLUMNS if name != "item_id"},
                 where=SemanticIdRow.item_version <= fresh.item_version,
-            ),
-            [
-                {
-                    "catalog_id": self._catalog_id,
-                    "bundle": bundle,
-                    "item_id": row.item_id,
-                    "item_version": row.item_version,
-                    "codes": {modality.value: list(row.codes[modality]) for modality in row.codes},
-                    "imputed": [modality.value for modality in row.imputed],
-                    "neighbours": [list(neighbour) for neighbour in row.neighbours],
-                }
-                for row in rows
-            ],
+            )
         )
+
+    async def refresh_statistics(self) -> None:
+        """After a whole bundle came: Postgres plans as if a bundle it has not counted were empty,
+        and looks through all of its rows for each item."""
+        await self._session.execute(text(f"ANALYZE {SemanticIdRow.__tablename__}"))
 
     async def of_items(self, bundle: str, item_ids: Sequence[str]) -> dict[str, ItemSemanticIds]:
         """The semantic IDs that belong to the items' present versions, by item."""
@@ -93,6 +98,19 @@ class SemanticIdRepository:
                 ItemRow.deleted_at.is_(None),
             )
         )
+
+
+_COLUMNS = ("item_id", "item_version", "codes", "imputed", "neighbours")
+
+
+def _as_json(row: ItemSemanticIds) -> dict[str, Any]:
+    return {
+        "item_id": row.item_id,
+        "item_version": row.item_version,
+        "codes": {modality.value: list(codes) for modality, codes in row.codes.items()},
+        "imputed": [modality.value for modality in row.imputed],
+        "neighbours": [list(neighbour) for neighbour in row.neighbours],
+    }
 
 
 def _from_row(row: SemanticIdRow) -> ItemSemanticIds:

@@ -155,7 +155,7 @@ class TrainingRunRow(Base):
     """A training run; a catalogue has one unfinished at most.
 
     `lease_token` rises with every owner: a former owner's writes are refused.
-    `last_interaction_id`: the newest interaction that its snapshot holds.
+    `last_interaction_id`: its snapshot holds all interactions up to this one.
     """
 
     __tablename__ = "training_runs"
@@ -342,6 +342,19 @@ class RecommendationRow(Base):
     item_ids: Mapped[list[str]]
     latency_ms: Mapped[float]
     served_at: Mapped[datetime]
+
+
+class ForgottenUserRow(Base):
+    """A user was forgotten: lists that gateways had given before and write later are nobody's.
+
+    Of the id only its SHA-256 is kept, as long as lists are.
+    """
+
+    __tablename__ = "forgotten_users"
+
+    catalog_id: Mapped[str] = mapped_column(primary_key=True)
+    user_sha256: Mapped[bytes] = mapped_column(primary_key=True)
+    forgotten_at: Mapped[datetime] = mapped_column(server_default=func.now())
 
 
 class ApiKeyRow(Base):

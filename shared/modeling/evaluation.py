@@ -1,6 +1,6 @@
 """Full-catalogue evaluation: masked, unmasked and by item group, from one scoring pass."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from shared.errors import InvalidInputError
-from shared.modeling.metrics import ranking_metrics, target_ranks
+from shared.modeling.metrics import TargetRanks, ranking_metrics, target_ranks
 from shared.modeling.sequences import NOT_EVALUATED, ItemRows
 
 # Histories (B arrays of item rows, oldest first) -> scores [B, I] over the whole catalogue.
@@ -65,7 +65,6 @@ class Evaluation:
         return document
 
 
-@torch.inference_mode()
 def evaluate(
     score: Scorer,
     histories: Sequence[ItemRows],
@@ -82,6 +81,27 @@ def evaluate(
 
     Raises InvalidInputError when lengths differ, no user has a target, or the scores do not fit.
     """
+    (evaluation,) = evaluate_each(
+        lambda batch: (score(batch),),
+        histories,
+        targets,
+        batch_size=batch_size,
+        frequency=frequency,
+    )
+    return evaluation
+
+
+@torch.inference_mode()
+def evaluate_each(
+    scores_of: Callable[[list[ItemRows]], Iterable[Tensor]],
+    histories: Sequence[ItemRows],
+    targets: NDArray[np.int64],
+    *,
+    batch_size: int = 256,
+    frequency: NDArray[np.int64] | None = None,
+) -> list[Evaluation]:
+    """`evaluate` of several models that share most of their work: `scores_of` gives the scores
+    [B, I] of each of them, always in one order."""
     if len(histories) != len(targets):
         raise InvalidInputError.of(
             "targets", f"are {len(targets)}, but there are {len(histories)} histories"
@@ -90,25 +110,37 @@ def evaluate(
     if users.size == 0:
         raise InvalidInputError.of("targets", "name no item: no user can be evaluated")
     lengths = np.array([len(histories[int(user)]) for user in users])
-    masked = torch.empty(len(users), dtype=torch.float64)
-    unmasked = torch.empty(len(users), dtype=torch.float64)
     by_length = np.argsort(lengths, kind="stable")
+    found: dict[int, list[TargetRanks]] = {}
     for start in range(0, len(users), batch_size):
-        places = by_length[start : start + batch_size]
-        batch = users[places]
+        batch = users[by_length[start : start + batch_size]]
         batch_histories = [histories[int(user)] for user in batch]
-        scores = score(batch_histories)
-        batch_targets = torch.from_numpy(targets[batch]).to(scores.device)
-        _check_scores(scores, batch_histories, batch_targets)
-        ranks = target_ranks(scores, batch_targets, _seen(batch_histories, scores))
-        masked[places] = ranks.masked.cpu()
-        unmasked[places] = ranks.unmasked.cpu()
-    groups: dict[str, Metrics] = {}
-    if frequency is not None:
-        for name, members in item_groups(frequency).items():
-            inside = torch.from_numpy(members[targets[users]])
-            groups[name] = _metrics(masked[inside], unmasked[inside])
-    return Evaluation(_metrics(masked, unmasked), groups, users, masked, unmasked)
+        for model, scores in enumerate(scores_of(batch_histories)):
+            batch_targets = torch.from_numpy(targets[batch]).to(scores.device)
+            _check_scores(scores, batch_histories, batch_targets)
+            ranks = target_ranks(scores, batch_targets, _seen(batch_histories, scores))
+            found.setdefault(model, []).append(ranks)
+    members = {} if frequency is None else item_groups(frequency)
+    groups = {name: torch.from_numpy(inside[targets[users]]) for name, inside in members.items()}
+    places = torch.from_numpy(np.argsort(by_length))
+    return [
+        _evaluation(
+            users,
+            torch.cat([ranks.masked.cpu() for ranks in batches])[places],
+            torch.cat([ranks.unmasked.cpu() for ranks in batches])[places],
+            groups,
+        )
+        for batches in found.values()
+    ]
+
+
+def _evaluation(
+    users: NDArray[np.int64], masked: Tensor, unmasked: Tensor, groups: Mapping[str, Tensor]
+) -> Evaluation:
+    of_groups = {
+        name: _metrics(masked[inside], unmasked[inside]) for name, inside in groups.items()
+    }
+    return Evaluation(_metrics(masked, unmasked), of_groups, users, masked, unmasked)
 
 
 def item_groups(

@@ -6,7 +6,7 @@ Loss, by `RankerConfig.loss`: cross-entropy over the catalogue (`full`), over sa
 
 import hashlib
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from functools import partial
 from pathlib import Path
@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from shared.errors import ConflictError, InvalidInputError
 from shared.modeling.base_model import load_base
 from shared.modeling.base_source import BaseSource
-from shared.modeling.evaluation import Scorer, evaluate
+from shared.modeling.evaluation import Scorer, evaluate_each
 from shared.modeling.fusion_head import FusionHead
 from shared.modeling.imputation import Content, impute
 from shared.modeling.inheritance import require_start
@@ -329,7 +329,8 @@ class _Run:
 
     def _validate(self) -> None:
         self.step.eval()
-        self.last_metric = ranking_metrics(self._validation_ranks())[SELECTION_METRIC]
+        score = self.scorer()
+        (self.last_metric,) = self._validation_metrics(lambda histories: (score(histories),))
         if self.last_metric > self.best_metric:
             self.best_metric = self.last_metric
             self.stale_epochs = 0
@@ -345,18 +346,24 @@ class _Run:
         self.ranker.load_state_dict(self.best_weights, strict=False)
         self.step.eval()
         items = with_cold_rows(sequence.output_embeddings().detach(), self.ranker)
-        best, best_metric = None, self.best_metric
-        for weight in self.config.sequence_weights:
-            part = SequencePart.of(sequence, items, weight).to(self.config.device)
-            self.ranker.sequence_part = part
-            metric = ranking_metrics(self._validation_ranks())[SELECTION_METRIC]
-            if metric > best_metric:
-                best, best_metric = part, metric
-        self.ranker.sequence_part = None
-        return best
+        beside = SequencePart.of(sequence, items, weight=1.0).to(self.config.device)
+        score = self.scorer()
 
-    def _validation_ranks(self) -> Tensor:
-        """The masked ranks of all users with a target: each process computes those of its share.
+        def of_each_weight(histories: list[ItemRows]) -> Iterator[Tensor]:
+            own, others = score(histories), beside.states(histories) @ beside.scoring_rows().T
+            return (own + weight * others for weight in self.config.sequence_weights)
+
+        metrics = self._validation_metrics(of_each_weight)
+        best = max(range(len(metrics)), key=metrics.__getitem__)
+        if metrics[best] <= self.best_metric:
+            return None
+        return SequencePart.of(sequence, items, self.config.sequence_weights[best])
+
+    def _validation_metrics(
+        self, scores_of: Callable[[list[ItemRows]], Iterable[Tensor]]
+    ) -> list[float]:
+        """The masked nDCG@10 of each of `scores_of`, over all users with a target: each process
+        ranks those of its share.
 
         All shares are of one size, so that the processes score equally many batches: some users
         are in two of them.
@@ -365,9 +372,13 @@ class _Run:
         users = np.flatnonzero(targets != NOT_EVALUATED)
         dealt = np.resize(users, -(-len(users) // number) * number)
         own = dealt[self.processes.index :: number]
-        evaluation = evaluate(self.scorer(), [self.histories[user] for user in own], targets[own])
-        ranks = self.processes.gather(evaluation.masked_ranks)
-        return ranks.T.flatten()[: len(users)]
+        histories = [self.histories[user] for user in own]
+        metrics = []
+        for evaluation in evaluate_each(scores_of, histories, targets[own]):
+            ranks = self.processes.gather(evaluation.masked_ranks)
+            of_users = ranks.T.flatten()[: len(users)]
+            metrics.append(ranking_metrics(of_users)[SELECTION_METRIC])
+        return metrics
 
     def _report(self, steps_an_epoch: int, metrics: Mapping[str, float]) -> None:
         if not self.processes.is_main:

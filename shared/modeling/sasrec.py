@@ -209,8 +209,8 @@ def train_sasrec(
     Every next item of every user is a target. `on_progress` is called after every step and after
     every epoch's validation; `done` counts epochs. The global random state is left as it was.
     content: E_t and E_v [I, D_j], for a config that starts from them; else they are not looked at.
-    warm: one of these items to start from instead. It is validated before the first step, so that
-    what is returned is never worse than it.
+    warm: one of these items to start from instead. It is what is returned where training makes it
+    worse by more than `early_stopping.WARM_MARGIN`.
 
     Raises InvalidInputError when no user has a training pair or a validation target, there is no
     content to start from, or `warm` is of other items or sizes.

@@ -3,7 +3,9 @@
     <folder>/collections/<name>/   one shard of the engine, and collection.json (written last)
     <folder>/aliases.json          alias -> collection
 
-A shard is open in one process only. The engine's shards may be used by several threads at once.
+A shard is open in one process only. The engine's shards may be used by several threads at once; but
+while it builds the graphs of one, no thread of the process runs: for many points that is done apart
+(`edge_optimizing.py`).
 """
 
 import asyncio
@@ -19,6 +21,7 @@ from typing import Any
 import qdrant_edge as qdrant
 
 from shared.errors import ConflictError, NotFoundError, UnavailableError
+from shared.vectors.edge_optimizing import optimize_apart
 from shared.vectors.points import BATCH, ITEM_ID, payload_of, point_id, point_of
 from shared.vectors.store import Hit, VectorPoint, VectorQuery, check_vectors, in_order
 
@@ -43,6 +46,7 @@ class EdgeVectorStore:
         self._aliases = folder / "aliases.json"
         self._collections.mkdir(parents=True, exist_ok=True)
         self._shards: dict[str, _Shard] = {}
+        self._lent: dict[str, threading.Event] = {}
         self._opening = threading.Lock()
         self._alias_file = threading.Lock()
 
@@ -99,7 +103,17 @@ class EdgeVectorStore:
         )
 
     async def optimize(self, collection: str) -> None:
-        await asyncio.to_thread(lambda: self._optimize(self._shard(collection)))
+        shard = await asyncio.to_thread(self._shard, collection)
+        if shard.unoptimized < OPTIMIZE_AFTER:
+            await asyncio.to_thread(self._optimize, shard)
+            return
+        returned = self._lent[collection] = threading.Event()
+        try:
+            await asyncio.to_thread(self._put_away, collection)
+            await optimize_apart(self._collections / collection)
+        finally:
+            del self._lent[collection]
+            returned.set()
 
     async def switch_alias(self, alias: str, collection: str) -> None:
         await asyncio.to_thread(self._switch_alias, alias, collection)
@@ -195,7 +209,16 @@ class EdgeVectorStore:
             for points in found
         ]
 
+    def _put_away(self, collection: str) -> None:
+        """Close a collection, so that another process may open it."""
+        with self._opening:
+            self._shards.pop(collection).engine.close()
+
     def _shard(self, collection: str) -> _Shard:
+        """Waits for one that another process has."""
+        returned = self._lent.get(collection)
+        if returned is not None:
+            returned.wait()
         with self._opening:
             shard = self._shards.get(collection)
             if shard is None:

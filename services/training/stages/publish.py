@@ -1,6 +1,6 @@
 """Last stage: the bundle is written, stored, loaded by the services and made live."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 import numpy as np
@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 from services.training.bundle_writing import write_bundle
 from services.training.context import StageContext
 from services.training.gates import failure_of
-from services.training.patience import patiently
+from services.training.patience import PATIENCE_S, patiently
 from services.training.publish_gates import measured_gates
 from services.training.stages import collaborative, evaluate, quantize, snapshot
 from services.training.stages.snapshot import Snapshot
@@ -22,6 +22,8 @@ from shared.modeling.modality import Modality
 from shared.modeling.progress import Progress
 
 NAME = "publish"
+# An index of a million items takes longer than one request may: the next one waits on.
+INDEXING_S_AN_ITEM = 0.005
 STEPS = ("write", "store", "record", "load", "try", "catch_up", "go_live")
 
 
@@ -47,7 +49,11 @@ async def run(context: StageContext, folder: Path) -> None:
     if not await _was_live(context):
         bundle = BundleReference(catalog_id=context.catalog_id, version=context.version)
         going_live = context.resources.going_live
-        await patiently(lambda: going_live.load(bundle), check=context.lease.check)
+        await patiently(
+            lambda: going_live.load(bundle),
+            check=context.lease.check,
+            at_most_s=PATIENCE_S + INDEXING_S_AN_ITEM * len(data.items),
+        )
         _report(context, "load")
         if failure_of(await measured_gates(context, data)) is not None:
             return
@@ -99,27 +105,26 @@ async def _record(context: StageContext, data: Snapshot, manifest: Manifest) -> 
     }
     imputed = collaborative.load_tables(context.work).imputed
     async with context.resources.database.transaction() as session:
-        await context.lease.confirm(session)
         bundles = BundleRepository(session, context.catalog_id)
         if await bundles.get(context.version) is not None:
             return
         await bundles.add(context.version, manifest.model_dump(mode="json"), run_id=context.run_id)
-        await SemanticIdRepository(session, context.catalog_id).put(
-            context.version, _semantic_ids(data, codes, imputed)
-        )
+        semantic_ids = SemanticIdRepository(session, context.catalog_id)
+        await semantic_ids.put(context.version, _semantic_ids(data, codes, imputed))
+        await semantic_ids.refresh_statistics()
+        # Last, since it locks the run's row: a heartbeat would wait for all those rows.
+        await context.lease.confirm(session)
 
 
 def _semantic_ids(
     data: Snapshot,
     codes: Mapping[Modality, NDArray[np.int64]],
     imputed: Mapping[Modality, NDArray[np.bool_]],
-) -> list[ItemSemanticIds]:
-    return [
-        ItemSemanticIds(
+) -> Iterator[ItemSemanticIds]:
+    for row, item in enumerate(data.items):
+        yield ItemSemanticIds(
             item_id=item.item_id,
             item_version=item.version,
             codes={j: rows[row].tolist() for j, rows in codes.items()},
             imputed=[j for j in codes if imputed[j][row]],
         )
-        for row, item in enumerate(data.items)
-    ]

@@ -1,7 +1,9 @@
 """First stage: the items and interactions as they are now, the same for all later stages."""
 
+import asyncio
 import hashlib
 import json
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +12,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import structlog
 from numpy.typing import NDArray
 from sqlalchemy.ext.asyncio import AsyncSession
 
@@ -37,6 +40,12 @@ ITEMS_A_PAGE = 2000
 
 # One item alone is no sequence: there is no next item to learn from.
 SHORTEST_SEQUENCE = 2
+
+# An import stores thousands of interactions in a transaction of a second or so.
+SETTLED_WITHIN_S = 60.0
+LOOK_EVERY_S = 0.05
+
+log = structlog.get_logger()
 
 
 @dataclass(frozen=True)
@@ -105,17 +114,34 @@ class Snapshot:
 
 async def run(context: StageContext, folder: Path) -> None:
     """Raises InvalidInputError where there is too little to learn from."""
+    newest = await _newest_settled(context)
     async with context.resources.database.transaction() as session:
         await session.connection(execution_options={"isolation_level": "REPEATABLE READ"})
         snapshot = await read_snapshot(
             session, context.catalog_id, context.resources.settings.events
         )
-        newest = await InteractionRepository(session, context.catalog_id).newest_id()
     require_enough(snapshot)
     await compute(save_snapshot, snapshot, folder)
     await _set_last_interaction(context, newest)
     figures = {name: n for name, n in snapshot.describe().items() if isinstance(n, int)}
     context.report(Progress(NAME, 1, 1, figures))
+
+
+async def _newest_settled(context: StageContext) -> int | None:
+    """The id of an interaction up to which a snapshot taken now holds all, those included that were
+    being stored a moment ago: what the next run's start by volume counts from."""
+    database = context.resources.database
+    async with database.transaction() as session:
+        mark = await InteractionRepository(session, context.catalog_id).mark()
+    give_up = time.monotonic() + SETTLED_WITHIN_S
+    while time.monotonic() < give_up:
+        context.lease.check()
+        async with database.transaction() as session:
+            if await InteractionRepository(session, context.catalog_id).is_settled(mark):
+                return mark.newest_id
+        await asyncio.sleep(LOOK_EVERY_S)
+    log.warning("transactions stay open: new interactions may be undercounted")
+    return mark.newest_id
 
 
 async def read_snapshot(session: AsyncSession, catalog_id: str, rule: EventSettings) -> Snapshot:

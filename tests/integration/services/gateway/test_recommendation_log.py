@@ -10,6 +10,7 @@ from services.gateway.recommendation_log import BATCH, RecommendationLog
 from shared.database.recommendations import GivenRecommendation
 from shared.database.session import Database
 from shared.database.tables import RecommendationRow
+from shared.database.users import UserRepository
 
 pytestmark = pytest.mark.integration
 
@@ -133,3 +134,18 @@ async def test_a_list_that_is_refused_does_not_end_the_writing(database, until):
     await log.close()
 
     assert await stored(database) == {"r2"}
+
+
+async def test_a_list_that_waits_while_its_user_is_forgotten_is_written_as_nobodys(database):
+    log = RecommendationLog(database)
+    log.add(given("r1", user_id="u"))
+    log.add(given("r2", user_id="w"))
+    async with database.transaction() as session:  # of any gateway
+        await UserRepository(session, "shop").forget("u")
+
+    log.start()
+    await log.close()
+
+    async with database.transaction() as session:
+        rows = (await session.execute(select(RecommendationRow))).scalars()
+        assert {row.recommendation_id: row.user_id for row in rows} == {"r1": None, "r2": "w"}

@@ -93,6 +93,20 @@ async def test_a_request_past_its_deadline_never_reaches_the_llm(ranking, until)
     assert computed() == before + 1
 
 
+async def test_the_waiting_requests_are_those_that_are_queued_or_computed(ranking, until):
+    client, engine = ranking
+
+    async def three_wait():
+        return value("mmesid_ranking_waiting_requests") == 3
+
+    assert value("mmesid_ranking_waiting_requests") == 0
+    with engine._scorer.hold:
+        asked = [ask(client) for _ in range(3)]
+        await until(three_wait)
+    await asyncio.gather(*asked)
+    assert value("mmesid_ranking_waiting_requests") == 0
+
+
 async def test_clients_that_stay_are_answered_while_others_leave(ranking, until):
     client, _ = ranking
     asked = [ask(client) for _ in range(60)]

@@ -1,19 +1,21 @@
 import asyncio
+import hashlib
 import signal
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import pytest_asyncio
-from sqlalchemy import select
+from sqlalchemy import select, update
 
 from services.training.forgetting import forget_recommendations
 from services.training.relay import Relay
 from services.training.resend import Resender
 from shared.database.bundles import BundleRepository
+from shared.database.forgotten_users import ForgottenUserRepository
 from shared.database.items import ItemRepository, NewItem
 from shared.database.outbox import OutboxRepository
 from shared.database.recommendations import GivenRecommendation, RecommendationRepository
-from shared.database.tables import RecommendationRow
+from shared.database.tables import ForgottenUserRow, RecommendationRow
 from shared.database.training_runs import TrainingRunRepository
 from shared.ingestion.item_content import item_content
 
@@ -180,3 +182,24 @@ async def test_lists_given_long_ago_are_forgotten(resources):
     async with resources.database.transaction() as session:
         left = await session.execute(select(RecommendationRow.recommendation_id))
     assert set(left.scalars()) == {"1 days", "29 days"}
+
+
+async def test_that_users_were_forgotten_is_remembered_as_long_as_lists_are(resources):
+    days = resources.settings.gateway.keep_recommendations_days
+    async with resources.database.transaction() as session:
+        users = ForgottenUserRepository(session)
+        for user_id in ("lately", "long ago"):
+            await users.add(CATALOG, user_id)
+        await session.execute(
+            update(ForgottenUserRow)
+            .where(ForgottenUserRow.user_sha256 == hashlib.sha256(b"long ago").digest())
+            .values(forgotten_at=datetime.now(UTC) - timedelta(days=days, minutes=1))
+        )
+
+    await forget_recommendations(resources)
+
+    async with resources.database.transaction() as session:
+        known = await ForgottenUserRepository(session).when(
+            {(CATALOG, "lately"), (CATALOG, "long ago")}
+        )
+    assert set(known) == {(CATALOG, "lately")}

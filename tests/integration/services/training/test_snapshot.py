@@ -1,8 +1,11 @@
 """The snapshot of a real database."""
 
+import asyncio
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from uuid import uuid4
 
+import numpy as np
 import pytest
 
 from services.training.configs import configs_of
@@ -114,6 +117,36 @@ async def test_a_history_to_rank_by_is_the_sequence_that_is_trained_on(resources
     assert history == sequence
 
 
+@pytest.mark.parametrize("rule", [EventSettings(), EventSettings(minimum_weight=3)])
+async def test_what_a_dry_run_counts_is_what_the_snapshot_takes(resources, did, read, rule):
+    kinds = ("view", "click", "cart", "purchase", "rating")
+    of_many = ("a", "b", "no such item", "c", "broken", "gone", "a", "d")
+    for user in range(40):
+        random = np.random.default_rng(user)
+        await did(
+            f"user-{user}",
+            *(
+                (str(random.choice(of_many)), int(random.integers(5)), str(random.choice(kinds)), r)
+                for r in random.choice([None, 2.0, 3.0, 4.0], size=user % 7)
+            ),
+        )
+    async with resources.database.transaction() as session:
+        items = ItemRepository(session, CATALOG)
+        new = [NewItem(item_id, item_content(title=item_id)) for item_id in ("broken", "gone")]
+        await items.insert_many(new, relay_after=timedelta(0))
+        await items.mark_failed("broken", 1, {"title": "broken"})
+        await items.delete(await items.get("gone", for_update=True), relay_after=timedelta(0))
+
+    found, _ = await read(rule)
+
+    async with resources.database.transaction() as session:
+        totals = await InteractionRepository(session, CATALOG).to_learn_from(rule)
+    described = found.describe()
+    for left_out in ("repeated", "unknown_interactions", "short_sequences", "non_positive"):
+        assert described[left_out] > 0
+    assert asdict(totals) == {name: described[name] for name in ("users", "items", "interactions")}
+
+
 async def test_a_forgotten_user_is_in_no_later_snapshot(resources, did, read):
     for user_id in ("u", "w"):
         await did(user_id, *((item_id, n, "view", None) for n, item_id in enumerate("abc")))
@@ -174,6 +207,36 @@ async def test_the_run_says_up_to_which_interaction_its_snapshot_goes(resources,
             "u", before=(NOON + timedelta(minutes=5), 0), limit=1
         )
     assert row.last_interaction_id == last.id
+
+
+async def test_interactions_that_are_being_stored_are_waited_for(resources, did, stage):
+    async with resources.database.transaction() as slow:
+        await InteractionRepository(slow, CATALOG).add(
+            [NewInteraction("slow", item_id, "view", NOON) for item_id in "abc"]
+        )
+        await did("u", *((item_id, n, "view", None) for n, item_id in enumerate("abc")))
+        running = asyncio.create_task(stage())
+        await asyncio.wait({running}, timeout=1)  # it waits for this transaction
+    folder, row = await running
+
+    assert len(load_snapshot(folder).sequences) == 2
+    async with resources.database.transaction() as session:
+        interactions = InteractionRepository(session, CATALOG)
+        assert await interactions.count_after(row.last_interaction_id, at_most=10) == 0
+
+
+async def test_a_transaction_that_stays_open_does_not_hold_the_run_up_for_ever(
+    resources, did, stage, monkeypatch
+):
+    monkeypatch.setattr(snapshot, "SETTLED_WITHIN_S", 0.2)
+    await did("u", *((item_id, n, "view", None) for n, item_id in enumerate("abc")))
+    async with resources.database.transaction() as slow:
+        await InteractionRepository(slow, CATALOG).add([NewInteraction("v", "a", "view", NOON)])
+
+        folder, row = await stage()
+
+    assert len(load_snapshot(folder).sequences) == 1
+    assert row.last_interaction_id is not None
 
 
 async def test_an_owner_that_lost_its_lease_writes_nothing(did, stage):

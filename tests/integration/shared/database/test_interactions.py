@@ -56,6 +56,15 @@ async def test_seen_is_also_what_is_no_positive(interactions):
     assert await interactions.seen("u") == {"a", "b"}
 
 
+async def test_of_what_was_seen_the_newest_is_read_and_no_more_than_is_allowed(
+    interactions, monkeypatch
+):
+    monkeypatch.setattr(interactions_module, "MOST_READ", 3)
+    await interactions.add([event("u", item, n) for n, item in enumerate("abcc")])
+    await interactions.add([event("u", "late", -1)])
+    assert await interactions.seen("u") == {"b", "c"}
+
+
 async def test_no_more_is_read_for_a_history_than_is_allowed(interactions, monkeypatch):
     monkeypatch.setattr(interactions_module, "MOST_READ", 5)
     await interactions.add([event("u", item, n) for n, item in enumerate("ab" + "c" * 4)])
@@ -124,10 +133,28 @@ async def test_what_a_user_did_is_read_newest_first_in_pages(interactions):
     assert pages == [["c", "b"], ["a", "z"]]
 
 
-async def test_the_newest_interaction_is_the_one_that_arrived_last(database, interactions):
-    assert await interactions.newest_id() is None
+async def test_a_mark_names_the_interaction_that_arrived_last(database, interactions):
+    assert (await interactions.mark()).newest_id is None
     await interactions.add([event("u", "late", 9), event("u", "early")])
     (late, early) = await interactions.latest("u", before=None, limit=2)
     async with database.transaction() as session:
         await InteractionRepository(session, "rival").add([event("u", "theirs")])
-    assert await interactions.newest_id() == early.id > late.id
+    assert (await interactions.mark()).newest_id == early.id > late.id
+
+
+async def test_a_mark_is_settled_when_what_was_being_stored_is_there(database):
+    async def is_settled(mark) -> bool:
+        async with database.transaction() as session:
+            return await InteractionRepository(session, "shop").is_settled(mark)
+
+    async with database.transaction() as slow:
+        await InteractionRepository(slow, "shop").add([event("u", "a")])
+        async with database.transaction() as session:
+            await InteractionRepository(session, "shop").add([event("u", "b")])
+        async with database.transaction() as session:
+            mark = await InteractionRepository(session, "shop").mark()
+        assert not await is_settled(mark)
+
+    async with database.transaction() as later:
+        await InteractionRepository(later, "shop").add([event("u", "c")])
+        assert await is_settled(mark)

@@ -1,3 +1,5 @@
+from sqlalchemy import text
+
 from shared.database.items import ItemRepository
 from shared.database.semantic_ids import ItemSemanticIds, SemanticIdRepository
 from shared.modeling.modality import Modality
@@ -77,3 +79,36 @@ async def test_a_whole_catalogue_fits_through_one_call(database, rows):
         repository = SemanticIdRepository(session, CATALOG)
         await repository.put("v1", [codes(item_id, 1, 1) for item_id in ids])
         assert len(await repository.of_items("v1", ids)) == 12_000
+
+
+async def test_queries_are_planned_for_as_many_rows_as_came(database, rows):
+    ids = [f"item-{number}" for number in range(500)]
+    await rows.items(*ids)
+    await rows.bundle("v1")
+    expected = text("EXPLAIN (FORMAT JSON) SELECT 1 FROM semantic_ids WHERE bundle = 'v1'")
+    async with database.transaction() as session:
+        repository = SemanticIdRepository(session, CATALOG)
+        await repository.put("v1", (codes(item_id, 1, 1) for item_id in ids))
+        await repository.refresh_statistics()
+    async with database.transaction() as session:
+        [plan] = (await session.execute(expected)).scalar_one()
+    assert plan["Plan"]["Plan Rows"] == 500
+
+
+async def test_items_without_and_with_imputed_modalities_are_stored_together(database, rows):
+    await rows.items("mug", "pot")
+    await rows.bundle("v1")
+    two = {
+        "mug": ItemSemanticIds("mug", 1, {Modality.TEXT: [1], Modality.VISUAL: [2]}),
+        "pot": ItemSemanticIds(
+            "pot", 1, {Modality.TEXT: [3]}, imputed=[Modality.COLLABORATIVE, Modality.VISUAL]
+        ),
+    }
+    async with database.transaction() as session:
+        repository = SemanticIdRepository(session, CATALOG)
+        await repository.put("v1", list(two.values()))
+        found = await repository.of_items("v1", list(two))
+    assert {i: list(row.imputed) for i, row in found.items()} == {
+        i: list(row.imputed) for i, row in two.items()
+    }
+    assert found["mug"].codes == two["mug"].codes

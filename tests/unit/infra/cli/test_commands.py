@@ -36,6 +36,10 @@ def test_down_without_a_stack_says_so(tmp_path):
         ("runs", "logs", RUN),
         ("runs", "cancel", RUN),
         ("runs", "retry", RUN),
+        ("backfills",),
+        ("backfills", "start"),
+        ("backfills", "show", RUN),
+        ("backfills", "cancel", RUN),
         ("bundles",),
         ("bundles", "metrics", "v1"),
         ("activate", "v1"),
@@ -70,6 +74,7 @@ def test_what_needs_a_stack_says_how_to_start_one(tmp_path, command):
         (("schedule", "--cron", "0" * 201), "at most 200 characters"),
         (("runs", "--json", "show", RUN), "options stand after show"),
         (("runs", "show", "seven"), "RUN': Input should be a valid UUID"),
+        (("backfills", "show", "seven"), "BACKFILL': Input should be a valid UUID"),
     ],
     ids=lambda value: " ".join(value)[:40] if isinstance(value, tuple) else None,
 )

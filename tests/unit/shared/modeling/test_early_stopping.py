@@ -73,7 +73,16 @@ def test_it_ends_with_the_weights_of_the_best_epoch_and_stops_after_patience():
     assert not model.training
 
 
-def test_what_was_there_is_validated_first_where_it_was_trained_before():
+def test_new_epochs_take_the_place_of_what_was_there_where_they_are_as_good():
+    """Its figure was chosen as the best of many: it need not be beaten."""
+    model = OneWeight(good_below=2)
+    seen = _train(model, lambda _batch: (model.weight - 1) ** 2, Settings(epochs=1), warm=True)
+    figures = [p.metrics["validation_ndcg@10"] for p in (seen[0], seen[-1])]
+    assert figures[0] == figures[1]
+    assert float(model.weight.detach()) > 0
+
+
+def test_what_was_there_stays_where_training_makes_it_much_worse():
     model = OneWeight(good_below=0.01)
     seen = _train(model, lambda _batch: (model.weight - 1) ** 2, warm=True)
     assert seen[0].done == 0

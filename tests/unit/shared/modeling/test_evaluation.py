@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from shared.errors import InvalidInputError
-from shared.modeling.evaluation import evaluate, item_groups, popularity_scorer
+from shared.modeling.evaluation import evaluate, evaluate_each, item_groups, popularity_scorer
 
 HISTORIES = [np.array([0, 1]), np.array([2]), np.array([], dtype=np.int64), np.array([3, 0, 1])]
 TARGETS = np.array([2, 0, -1, 3])
@@ -32,6 +32,27 @@ def test_the_batch_size_changes_nothing(batch_size):
     reference = evaluate(score_by_history, HISTORIES, TARGETS, batch_size=3)
     evaluation = evaluate(score_by_history, HISTORIES, TARGETS, batch_size=batch_size)
     assert evaluation.as_dict() == reference.as_dict()
+
+
+def test_models_that_share_their_work_are_evaluated_as_each_alone():
+    popularity = popularity_scorer(FREQUENCY)
+    shared = []
+
+    def both(histories):
+        shared.append(len(histories))
+        by_history = score_by_history(histories)
+        return (by_history, by_history + popularity(histories))
+
+    first, second = evaluate_each(both, HISTORIES, TARGETS, batch_size=2, frequency=FREQUENCY)
+
+    def sum_of_both(histories):
+        return score_by_history(histories) + popularity(histories)
+
+    for one, alone in ((first, score_by_history), (second, sum_of_both)):
+        expected = evaluate(alone, HISTORIES, TARGETS, frequency=FREQUENCY)
+        assert one.as_dict() == expected.as_dict()
+        assert torch.equal(one.masked_ranks, expected.masked_ranks)
+    assert shared == [2, 1]
 
 
 def test_groups_cover_the_users_by_the_frequency_of_their_target():

@@ -203,7 +203,7 @@ def test_a_wrong_setting_is_named(wrong):
         replace(SMALL, **wrong)
 
 
-def test_a_warm_start_is_validated_before_its_first_step_and_never_gets_worse(trained):
+def test_a_warm_start_is_validated_before_its_first_step_and_stays_where_training_harms(trained):
     split = cycle_split()
     seen = []
     harmful = replace(SMALL, learning_rate=10.0, epochs=2, patience=1)

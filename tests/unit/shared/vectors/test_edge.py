@@ -1,12 +1,15 @@
 """What only the embedded engine has: a folder that outlives its process."""
 
 import asyncio
+from collections.abc import Callable
 
 import numpy as np
 import pytest
 
 from shared.errors import UnavailableError
+from shared.vectors import edge
 from shared.vectors.edge import EdgeVectorStore
+from shared.vectors.edge_optimizing import optimize_apart
 from shared.vectors.store import VectorPoint, VectorQuery
 
 
@@ -50,3 +53,56 @@ async def test_half_a_collection_is_not_one(tmp_path):
     await store.create("shop", {"text": 2})
     assert await store.count("shop") == 0
     await store.close()
+
+
+def points(number: int) -> list[VectorPoint]:
+    vectors = np.random.default_rng(0).normal(size=(number, 4)).astype(np.float32)
+    return [VectorPoint(f"item-{n}", {"text": vector}) for n, vector in enumerate(vectors)]
+
+
+async def test_a_large_collection_is_optimised_by_another_process_and_used_again(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(edge, "OPTIMIZE_AFTER", 20)
+    store = EdgeVectorStore(tmp_path)
+    await store.create("shop", {"text": 4})
+    await store.upsert("shop", points(20), more_follow=True)
+
+    optimizing = asyncio.create_task(store.optimize("shop"))
+    await until(lambda: "shop" not in store._shards)
+    counting = asyncio.create_task(store.count("shop"))
+    await optimizing
+
+    assert await counting == 20
+    await store.upsert("shop", points(21)[20:])
+    query = VectorQuery("text", points(21)[20].vectors["text"], 1)
+    assert (await store.search("shop", [query]))[0][0].item_id == "item-20"
+    await store.close()
+
+
+async def test_cancelling_ends_the_other_process_and_gives_the_collection_back(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setattr(edge, "OPTIMIZE_AFTER", 20)
+    store = EdgeVectorStore(tmp_path)
+    await store.create("shop", {"text": 4})
+    await store.upsert("shop", points(20), more_follow=True)
+
+    optimizing = asyncio.create_task(store.optimize("shop"))
+    await until(lambda: "shop" not in store._shards)
+    optimizing.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await optimizing
+
+    assert await store.count("shop") == 20
+    await store.close()
+
+
+async def test_graphs_that_cannot_be_built_are_said(tmp_path):
+    with pytest.raises(UnavailableError, match="were not built"):
+        await optimize_apart(tmp_path / "nowhere")
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    while not condition():
+        await asyncio.sleep(0.001)

@@ -1,6 +1,7 @@
 """One contract for all engines; the oracle is a plain product of matrices."""
 
 import os
+from contextlib import asynccontextmanager
 from uuid import uuid4
 
 import numpy as np
@@ -11,27 +12,34 @@ from shared.errors import ConflictError, InvalidInputError, NotFoundError
 from shared.vectors.edge import EdgeVectorStore
 from shared.vectors.server import ServerVectorStore
 from shared.vectors.store import VectorPoint, VectorQuery
+from tests.integration.conftest import served
+from tests.unit.shared.vectors.qdrant_stand_in import qdrant_stand_in
 
 SERVER_URL = os.environ.get("MMESID_VECTORS__URL") or os.environ.get("QDRANT_URL")
 NUMBER = 150
 DIMENSIONS = {"text": 12, "visual": 5}
 
 
-def open_store(engine, folder):
+@asynccontextmanager
+async def opened(engine, folder):
     if engine == "edge":
-        return EdgeVectorStore(folder)
-    if engine == "client-local-mode":
-        return ServerVectorStore(AsyncQdrantClient(location=":memory:"))
-    if SERVER_URL is None:
+        yield EdgeVectorStore(folder)
+    elif engine == "client-local-mode":
+        yield ServerVectorStore(AsyncQdrantClient(location=":memory:"))
+    elif engine == "stand-in-over-http":
+        async with served(qdrant_stand_in(folder)) as url:
+            yield ServerVectorStore(AsyncQdrantClient(url=url, check_compatibility=False))
+    elif SERVER_URL is None:
         pytest.skip("neither MMESID_VECTORS__URL nor QDRANT_URL names a server")
-    return ServerVectorStore(AsyncQdrantClient(url=SERVER_URL))
+    else:
+        yield ServerVectorStore(AsyncQdrantClient(url=SERVER_URL))
 
 
-@pytest.fixture(params=["edge", "client-local-mode", "server"])
+@pytest.fixture(params=["edge", "client-local-mode", "stand-in-over-http", "server"])
 async def store(request, tmp_path):
-    store = open_store(request.param, tmp_path)
-    yield store
-    await store.close()
+    async with opened(request.param, tmp_path) as store:
+        yield store
+        await store.close()
 
 
 @pytest.fixture

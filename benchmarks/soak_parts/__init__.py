@@ -1,0 +1,1 @@
+"""The parts of `benchmarks.soak`: traffic, operator, ledger, the reckoning, the report."""
