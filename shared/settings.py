@@ -1,23 +1,30 @@
 """Every setting of the platform, read from the environment.
 
 `MMESID_DATABASE__URL` is `settings.database.url`: the prefix, then the path joined by two
-underscores. A variable that begins with the prefix and names no setting is refused, so that a
-misspelt one cannot be silently without effect.
+underscores. `MMESID_DATABASE__URL_FILE` names a file that holds the value instead: a secret. A
+variable that begins with the prefix and names no setting is refused, so that a misspelt one cannot
+be silently without effect.
 """
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cache
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import (
+    BaseSettings,
+    EnvSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+)
 
 from shared.errors import InvalidInputError
 
 PREFIX = "MMESID_"
 DELIMITER = "__"
+IN_A_FILE = "_FILE"
 
 
 class _Section(BaseModel):
@@ -46,6 +53,10 @@ class ServiceUrls(_Section):
     embedding: str = "http://127.0.0.1:8101"
     tokenization: str = "http://127.0.0.1:8102"
     ranking: str = "http://127.0.0.1:8103"
+    gateway: str | None = Field(
+        default=None,
+        description="where the command line finds the API; None: the stack that runs here",
+    )
     ranking_replicas: str | None = Field(
         default=None,
         description="where there are several: a URL whose host resolves to each of them",
@@ -242,6 +253,13 @@ class TrainingSettings(_Section):
     )
 
 
+class _Variables(EnvSettingsSource):
+    """The environment, and the files that it names."""
+
+    def _load_env_vars(self) -> Mapping[str, str | None]:
+        return with_files(super()._load_env_vars())
+
+
 class Settings(BaseSettings):
     """All settings; each service reads the sections it needs."""
 
@@ -273,6 +291,18 @@ class Settings(BaseSettings):
     relay: RelaySettings = RelaySettings()
     training: TrainingSettings = TrainingSettings()
 
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        dotenv_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+        file_secret_settings: PydanticBaseSettingsSource,  # noqa: ARG003
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """What a caller gives, then the environment."""
+        return init_settings, _Variables(settings_cls)
+
 
 def known_variables() -> set[str]:
     """The names of all environment variables that set something."""
@@ -290,8 +320,34 @@ def refuse_unknown(variables: Iterable[str]) -> None:
     """Raises InvalidInputError for the first variable with our prefix that sets nothing."""
     known = known_variables()
     for variable in sorted(variables):
-        if variable.upper().startswith(PREFIX) and variable.upper() not in known:
+        name = variable.upper()
+        if name.startswith(PREFIX) and not {name, name.removesuffix(IN_A_FILE)} & known:
             raise InvalidInputError.of(variable, "no setting has this name")
+
+
+def with_files(variables: Mapping[str, str | None]) -> dict[str, str | None]:
+    """The variables, with those that end in `_FILE` as what is in their files.
+
+    A line break at the end of a file is no part of the value.
+
+    Raises:
+        InvalidInputError: a file cannot be read, or the value is given in both ways.
+    """
+    known = known_variables()
+    values = dict(variables)
+    for variable, file in variables.items():
+        name = variable.upper().removesuffix(IN_A_FILE)
+        if name == variable.upper() or name not in known or file is None:
+            continue
+        if name in map(str.upper, variables):
+            raise InvalidInputError.of(variable.upper(), f"{name} is set, too")
+        try:
+            value = Path(file).read_text().removesuffix("\n")
+        except OSError as error:
+            raise InvalidInputError.of(variable.upper(), f"{file}: {error.strerror}") from error
+        del values[variable]
+        values[variable[: -len(IN_A_FILE)]] = value
+    return values
 
 
 @cache
@@ -299,7 +355,7 @@ def load_settings() -> Settings:
     """The settings of this process, read once.
 
     Raises:
-        InvalidInputError: a variable with the prefix names no setting.
+        InvalidInputError: a variable with the prefix names no setting, or a file cannot be read.
         pydantic.ValidationError: a value is of the wrong kind.
     """
     refuse_unknown(os.environ)

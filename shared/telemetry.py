@@ -38,5 +38,6 @@ def configure_logs(service: str, level: str, log_format: Literal["json", "consol
     root = logging.getLogger()
     root.handlers = [handler]
     root.setLevel(level)
-    logging.getLogger("httpx").setLevel(logging.WARNING)
+    for library in ("httpx", "aiobotocore", "botocore"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     structlog.contextvars.bind_contextvars(service=service)

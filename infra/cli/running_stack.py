@@ -1,4 +1,4 @@
-"""The API of the stack that runs here, for one command."""
+"""The API of the stack that runs here, or of the one the settings name, for one command."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -33,14 +33,15 @@ def with_api(
     """What `work` makes of the API; its errors, and a stack that does not run, end the command."""
     folder = state_folder(state)
     running = folder.running()
-    if running is None:
-        fail("no stack runs here: start it with `mmesid up`")
     settings = settings_for(folder)
+    url = settings.services.gateway if running is None else running.urls["API"]
+    if url is None:
+        fail("no stack runs here: start it with `mmesid up`")
 
     async def run() -> Answer:
         async with (
             _lent_key(settings, catalog, scope) as key,
-            Api(running.urls["API"], key) as api,
+            Api(url, key) as api,
         ):
             return await work(api)
 

