@@ -143,7 +143,9 @@ class Ingredients:
         def compute(folder: Path) -> None:
             train_quantizer(embeddings, config, on_progress, device=self.device).save(folder)
 
-        return self._kept("quantizer", [asdict(config), sums], compute, load_quantizer)
+        return self._kept(
+            "quantizer", [TRAINING_VERSION, asdict(config), sums], compute, load_quantizer
+        )
 
     def _content(self) -> ItemTables:
         def compute(folder: Path) -> None:

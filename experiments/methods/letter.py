@@ -28,6 +28,7 @@ from shared.modeling.residual_quantizer import (
     k_means,
     squared_distances,
 )
+from shared.modeling.seeding import seeded
 
 
 @dataclass(frozen=True)
@@ -70,8 +71,7 @@ def train_letter(
     inputs, items = training_inputs(
         {Modality.TEXT: text, Modality.COLLABORATIVE: collaborative}, device
     )
-    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        torch.manual_seed(quantizer.seed)
+    with seeded(quantizer.seed, device):
         size = quantizer.codebook_size or codebook_size_for(items)
         model = MMRQVAE({Modality.TEXT: text.shape[1]}, size, quantizer).to(device)
         return _fit(

@@ -27,6 +27,7 @@ from shared.modeling.config_checks import require_at_least_one
 from shared.modeling.early_stopping import train_epochs
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress, ignore_progress
+from shared.modeling.seeding import seeded
 from shared.modeling.sequences import ItemRows, Split, require_targets
 from shared.modeling.window_batches import WindowBatch
 
@@ -223,8 +224,7 @@ def train_tiger(
     """
     ids = unique_ids(codes)
     require_targets(split)
-    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed, device):
         model = Tiger(ids, config, device)
         train_epochs(
             model,

