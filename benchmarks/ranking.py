@@ -18,6 +18,7 @@ from typing import Annotated, cast, get_args
 import typer
 from pydantic import TypeAdapter
 
+from benchmarks.choices import words_of
 from benchmarks.ranking_parts.machine import machine_line
 from benchmarks.ranking_parts.made_up_bundle import MadeUp, write_made_up_bundle
 from benchmarks.ranking_parts.plan import Measurement, Outcome, Task, WorkloadName
@@ -49,7 +50,7 @@ def main(
     json: Annotated[Path | None, typer.Option(help="write the measurements here")] = None,
 ) -> None:
     """Print the tables of every shape and catalogue."""
-    names = tuple(cast(WorkloadName, word) for word in _words(workloads, get_args(WorkloadName)))
+    names = tuple(cast(WorkloadName, word) for word in words_of(workloads, get_args(WorkloadName)))
     counts = tuple(int(word) for word in concurrency.split(","))
     chosen = ("transformers",) if profile else _ways(ways)
     print(f"{machine_line(threads)}\n", flush=True)
@@ -128,17 +129,9 @@ def _sizes(shapes: str, items: str) -> Iterator[tuple[str, int]]:
 
 
 def _ways(text: str) -> tuple[str, ...]:
-    words = _words(text, ("ours", *DESCRIPTIONS))
+    words = words_of(text, ("ours", *DESCRIPTIONS))
     wanted = {way for word in words for way in (OURS if word == "ours" else (word,))}
     return tuple(way for way in DESCRIPTIONS if way in wanted)
-
-
-def _words(text: str, known: tuple[str, ...]) -> list[str]:
-    words = text.split(",")
-    for word in words:
-        if word not in known:
-            raise typer.BadParameter(f"{word!r} is none of {', '.join(known)}")
-    return words
 
 
 def _say(words: str) -> None:

@@ -17,6 +17,7 @@ from typing import Annotated, Any
 import torch
 import typer
 
+from benchmarks.choices import words_of
 from benchmarks.ranking_parts.machine import machine_line
 from benchmarks.ranking_parts.made_up_bundle import NARROW, SMALL_PROFILE
 from benchmarks.training_parts.embedding import (
@@ -57,8 +58,8 @@ def main(
     json: Annotated[Path | None, typer.Option(help="write the measurements here")] = None,
 ) -> None:
     """Print a table a part."""
-    chosen = _words(only, PARTS)
-    [width] = _words(widths, tuple(WIDTHS))
+    chosen = words_of(only, PARTS)
+    [width] = words_of(widths, tuple(WIDTHS))
     torch.set_num_threads(threads)
     print(f"{machine_line(threads)}\n", flush=True)
     measured: dict[str, Any] = {}
@@ -105,14 +106,6 @@ def _sequences(items: int, users: int) -> tuple[Split, int]:
     settings = read_settings(BEAUTY_SETTINGS)
     catalogue = read_catalogue(data, settings.data, lambda words: print(words, file=sys.stderr))
     return some_users(list(catalogue.sequences), users), len(catalogue.items)
-
-
-def _words(text: str, known: tuple[str, ...]) -> list[str]:
-    words = text.split(",")
-    for word in words:
-        if word not in known:
-            raise typer.BadParameter(f"{word!r} is none of {', '.join(known)}")
-    return words
 
 
 if __name__ == "__main__":
